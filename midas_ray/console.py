@@ -1,0 +1,24 @@
+"""What a person sees while a command works: progress on a terminal, plain lines elsewhere."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+out = Console(highlight=False, soft_wrap=True)
+"""Standard output: results."""
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Standard error: progress and warnings."""
+
+
+def progress_bar() -> Progress:
+    """A progress bar with count, elapsed and remaining time on standard error; silent where that is not a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        disable=not err.is_terminal,
+        transient=True,
+    )

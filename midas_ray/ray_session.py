@@ -1,0 +1,56 @@
+"""Joining a Ray cluster, or starting a private one that ends with the command."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+from midas_ray.errors import UsageError
+from midas_ray.settings import RaySettings
+
+WORKER_ENVIRONMENT = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
+"""Environment of every task: one thread each, so that Ray alone decides how many cores are used."""
+
+
+@contextlib.contextmanager
+def ray_session(settings: RaySettings) -> Iterator[None]:
+    """Inside the block `ray` is initialised: by the caller, on `ray_address`, in the running job, or privately.
+
+    A private Ray listens on loopback only, without dashboard and usage statistics, and ends with the block.
+    Raises UsageError where `ray_address` does not answer.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = settings.ray_address or os.environ.get("RAY_ADDRESS")
+    runtime_env = {"env_vars": WORKER_ENVIRONMENT}
+    try:
+        if address:
+            try:
+                ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.WARNING)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                reason = str(error).splitlines()[0]
+                raise UsageError(f"--ray-address {address}: no Ray cluster answers there ({reason})") from None
+        else:
+            # A local ray.init() would write a token file that later `ray start` picks up: see LOG.md.
+            os.environ["RAY_AUTH_MODE"] = "disabled"
+            ray.init(
+                address="local",
+                num_cpus=settings.num_cpus or os.cpu_count(),
+                object_store_memory=512 * 2**20,
+                include_dashboard=False,
+                runtime_env=runtime_env,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                _node_ip_address="127.0.0.1",
+            )
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        yield
+    finally:
+        ray.shutdown()

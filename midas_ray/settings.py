@@ -1,0 +1,305 @@
+"""Every setting of MIDAS, once.
+
+Each command is one class below, made of groups of settings. The same definition serves the command line
+(`--snapshot-interval-ms 100`), the environment (`SNAPSHOT_INTERVAL_MS=100`), a `.env` file in the working folder and
+Python (`Reconstruct(snapshot_interval_ms=100)`), in this order of precedence, and gives `--help` its text.
+"""
+
+import re
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AliasChoices, AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, CliApp, CliPositionalArg, NoDecode, SettingsConfigDict, SettingsError
+
+from midas_ray.errors import UsageError
+
+_DURATION_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration_s(text: str | float) -> float:
+    """Seconds in `30s`, `10m`, `24h`, `7d`, `500ms` or a bare number of seconds. Raises ValueError otherwise."""
+    if isinstance(text, int | float):
+        return float(text)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", text)
+    if match is None:
+        raise ValueError("expected a duration such as 30s, 10m, 24h or 7d")
+    return float(match[1]) * _DURATION_UNIT_S[match[2] or "s"]
+
+
+def _split_symbols(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else list(value)
+    symbols = tuple(dict.fromkeys(part.strip().lower() for part in parts if part.strip()))
+    for symbol in symbols:
+        if not re.fullmatch(r"[a-z0-9_]{2,30}", symbol):
+            raise ValueError(f"{symbol!r} is not a symbol: expected letters and digits such as btcusdt")
+    return symbols
+
+
+Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols)]
+DurationS = Annotated[float, BeforeValidator(parse_duration_s)]
+VenueName = Literal["binance-futures", "binance-spot"]
+S = TypeVar("S", bound="MidasSettings")
+
+
+def _check_depth_levels(value: int) -> int:
+    if not 10 <= value <= 50:
+        raise ValueError("expected 10 to 50 levels")
+    return value
+
+
+class MidasSettings(BaseSettings):
+    """Base of every command's settings: where all data lies."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_exit_on_error=False,
+    )
+
+    data_dir: str = Field("data", description="folder (or URI) that holds raw, clean, features, forecasts and reports")
+
+
+class VenueSettings(MidasSettings):
+    venue: VenueName = Field("binance-futures", description="exchange whose protocol and folders are used")
+
+
+class SymbolSettings(VenueSettings):
+    symbols: Symbols = Field(
+        ("btcusdt",),
+        validation_alias=AliasChoices("symbols", "symbol"),
+        description="symbols, separated by commas",
+    )
+
+
+class SelectedSymbolSettings(VenueSettings):
+    symbols: Symbols = Field(
+        (),
+        validation_alias=AliasChoices("symbols", "symbol"),
+        description="symbols, separated by commas; empty = every symbol under DATA_DIR",
+    )
+
+
+class RaySettings(MidasSettings):
+    ray_address: str | None = Field(
+        None, description="Ray cluster to join (auto, ray://..., host:port); empty = a private local one, ended with the command"
+    )
+    num_cpus: int | None = Field(None, ge=1, description="CPU cores for a private local Ray; empty = all")
+
+
+class StreamSettings(MidasSettings):
+    enable_trades: bool = Field(True, description="collect trades")
+    enable_liquidations: bool = Field(True, description="collect forced orders (futures only)")
+    enable_klines: bool = Field(True, description="collect the exchange's own 1-minute klines")
+    enable_book_ticker: bool = Field(False, description="collect bookTicker (70 % of all bytes)")
+    enable_mark_price: bool = Field(True, description="collect mark price and funding rate (futures only)")
+    depth_speed_ms: Literal[100, 0, 250, 500] = Field(100, description="interval of the depth stream in ms")
+
+
+class ExchangeSettings(MidasSettings):
+    exchange_url: str | None = Field(
+        None,
+        description="base URL of a simulated exchange, such as http://127.0.0.1:8900; empty = the venue's own servers",
+    )
+    snapshot_limit: Literal[5, 10, 20, 50, 100, 500, 1000] = Field(
+        1000, description="levels a side asked of the REST depth snapshot"
+    )
+
+
+class JournalSettings(MidasSettings):
+    journal_max_mb: int = Field(512, ge=1, le=65536, description="rotate a raw file beyond this size, MB compressed")
+    compression_level: int = Field(3, ge=1, le=19, description="Zstandard level of raw files")
+
+
+class BookSettings(MidasSettings):
+    snapshot_interval_ms: int = Field(100, ge=10, le=60000, description="grid of the reconstructed book, ms")
+    order_book_depth: Annotated[int, AfterValidator(_check_depth_levels)] = Field(
+        10, description="levels a side written to clean/book, 10 to 50"
+    )
+
+
+class BucketSettings(MidasSettings):
+    time_bucket_ms: int = Field(60000, ge=1000, le=3600000, description="length of a feature bucket, ms")
+
+
+class ModelSettings(MidasSettings):
+    model_dir: str = Field("models", description="folder of trained models; models/latest points to the newest")
+
+
+class NetworkSettings(MidasSettings):
+    """The forecaster's architecture and optimisation, under the names of the original's flags."""
+
+    epochs: int = Field(30, ge=1, description="most passes over the training windows")
+    batch_size: int = Field(64, ge=1, description="windows a step")
+    learning_rate: float = Field(1e-3, gt=0, description="step size of the optimiser")
+    input_length: int = Field(60, ge=2, description="encoder length, buckets")
+    output_length: int = Field(10, ge=1, description="forecast horizons, buckets")
+    hidden_dim: int = Field(64, ge=4, description="width of the network")
+    n_heads: int = Field(4, ge=1, description="attention heads")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout probability")
+    patience: int = Field(10, ge=1, description="epochs without a better validation loss before stopping")
+    stride: int = Field(1, ge=1, description="buckets between the starts of neighbouring training windows")
+    max_steps: int | None = Field(None, ge=1, description="most optimiser steps; empty = no limit")
+    seed: int = Field(0, ge=0, description="seed of initialisation and shuffling")
+
+
+class SplitSettings(MidasSettings):
+    validation_share: float = Field(0.15, gt=0, lt=0.5, description="share of the time span used for early stopping")
+    test_share: float = Field(0.15, gt=0, lt=0.5, description="share of the time span held out at the end")
+
+
+class TradingSettings(MidasSettings):
+    fee_bps: float = Field(5.0, ge=0, description="taker fee a side, bps of notional")
+    threshold_bps: float = Field(0.0, ge=0, description="trade when the expected move beats the round-trip cost by this, bps")
+
+
+class Collect(SymbolSettings, StreamSettings, ExchangeSettings, JournalSettings):
+    """Capture in the foreground until --duration has passed or Ctrl-C."""
+
+    duration: DurationS | None = Field(None, gt=0, description="how long: 60s, 10m, 24h; empty = until stopped")
+
+
+class Up(Collect):
+    """Start the head node and a detached collector for each symbol; does nothing where they run already."""
+
+    dashboard_port: int = Field(8265, ge=1, le=65535, description="port of the Ray dashboard on this machine")
+
+
+class Down(SymbolSettings):
+    """Stop the collectors, losing nothing, then the head node that `midas up` started."""
+
+
+class Status(SymbolSettings):
+    """Health at a glance; exit code 1 when any symbol is not live."""
+
+
+class Logs(MidasSettings):
+    """Show the logs of a stage: collector, processor or features."""
+
+    stage: CliPositionalArg[Literal["all", "collector", "processor", "features"]] = Field(
+        "all", description="which logs"
+    )
+    follow: bool = Field(False, description="keep printing what is added, until Ctrl-C")
+    lines: int = Field(100, ge=1, description="lines shown from the end of each log")
+
+
+class Stats(SelectedSymbolSettings):
+    """Files, rows, bytes per symbol and day, span, completeness, gaps."""
+
+
+class Simulate(VenueSettings, JournalSettings):
+    """Serve the simulated exchange, or write raw history with --history."""
+
+    symbols: Symbols = Field(
+        ("btcusdt", "ethusdt"), validation_alias=AliasChoices("symbols", "symbol"), description="symbols, separated by commas"
+    )
+    listen: str = Field("127.0.0.1:8900", description="address and port of the server; port 0 = any free one")
+    seed: int = Field(0, ge=0, description="seed: the same seed gives the same market")
+    history: DurationS | None = Field(None, gt=0, description="write raw history of this length (24h) instead of serving")
+    start: str = Field("2026-01-05T00:00:00Z", description="UTC time at which history starts")
+    duration: DurationS | None = Field(None, gt=0, description="stop serving after this time; empty = until stopped")
+
+
+class Import(VenueSettings, JournalSettings):
+    """Bring other people's archives into MIDAS: raw journals, or clean bars for klines."""
+
+    format: CliPositionalArg[Literal["lines", "cryptofeed", "klines"]] = Field(
+        description="lines: '<timestamp> <json>' in gzip; cryptofeed: its raw capture files; klines: feather, csv or zip"
+    )
+    paths: CliPositionalArg[list[str]] = Field(description="files, in any order")
+    symbols: Symbols = Field(
+        (),
+        validation_alias=AliasChoices("symbols", "symbol"),
+        description="symbols to keep; empty = all the files hold",
+    )
+
+
+class Reconstruct(SelectedSymbolSettings, BookSettings, RaySettings):
+    """Raw journals -> clean book snapshots, trades, gaps, mark, liquidations, bars."""
+
+
+class Features(SelectedSymbolSettings, BucketSettings, RaySettings):
+    """Clean tables -> 72 features per bucket."""
+
+    cost_notional: float | None = Field(
+        None, gt=0, description="quote notional of cost_to_buy_bps and cost_to_sell_bps; empty = from the data"
+    )
+    vpin_bucket_share: float = Field(1 / 288, gt=0, lt=1, description="VPIN volume bucket as a share of a day's volume")
+
+
+class Validate(SelectedSymbolSettings, BucketSettings):
+    """Data-quality report; exit code 1 when a hard check fails."""
+
+    report_dir: str | None = Field(None, description="folder of the reports; empty = DATA_DIR/reports")
+    strict: bool = Field(False, description="soft checks fail too")
+
+
+class Train(SelectedSymbolSettings, RaySettings, ModelSettings, NetworkSettings, SplitSettings):
+    """Train a Temporal Fusion Transformer on the feature table."""
+
+    log_dir: str = Field("logs", description="folder of TensorBoard logs")
+    gpus: int | None = Field(None, ge=0, description="GPU workers; empty = as many as Ray finds; 0 = one CPU worker")
+
+
+class Backtest(SelectedSymbolSettings, RaySettings, ModelSettings, NetworkSettings, TradingSettings):
+    """Walk-forward with retraining in each fold; with --model, judge that model on rows after its training end."""
+
+    model: str | None = Field(None, description="model folder to judge; empty = walk-forward with retraining")
+    output: str | None = Field(None, description="path of the HTML report; empty = DATA_DIR/reports/backtest_results.html")
+    folds: int = Field(3, ge=3, description="walk-forward folds")
+    gpus: int | None = Field(None, ge=0, description="GPUs shared by the folds; empty = as many as Ray finds; 0 = CPU")
+
+
+class Demo(MidasSettings):
+    """Everything end to end against the simulated exchange; prints where the reports are."""
+
+    data_dir: str = Field("demo", description="folder of the demonstration; emptied first if a demonstration made it")
+    history: DurationS = Field(86400.0, gt=0, description="length of simulated history")
+    live_seconds: DurationS = Field(30.0, gt=0, description="seconds of live capture")
+    seed: int = Field(7, ge=0, description="seed of the simulated market")
+
+
+class Tensorboard(MidasSettings):
+    """Serve the training curves."""
+
+    log_dir: str = Field("logs", description="folder of TensorBoard logs")
+    tensorboard_port: int = Field(6006, ge=1, le=65535, description="port on this machine")
+
+
+class CleanData(SelectedSymbolSettings):
+    """Delete collected data; asks first."""
+
+    older_than: DurationS | None = Field(None, gt=0, description="only days that ended this long ago: 7d; empty = all")
+    dry_run: bool = Field(False, description="show what would go, delete nothing")
+    yes: bool = Field(False, description="do not ask")
+
+
+class Doctor(MidasSettings):
+    """Check this machine: Python, packages, ports, disk, GPU."""
+
+
+def _one_line(error: ValidationError, command: str) -> str:
+    first = error.errors()[0]
+    flag = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
+    found = f", found {first['input']!r}" if first["type"] != "missing" else ""
+    reason = first["msg"].removeprefix("Value error, ")
+    reason = reason[:1].lower() + reason[1:]
+    return f"midas {command}: {flag}: {reason}{found}; see midas {command} --help"
+
+
+def parse_settings(settings_class: type[S], command: str, argv: list[str]) -> S:
+    """Settings of `command` from flags, environment and `.env`. Raises UsageError with one line; exits on --help."""
+    named = type(settings_class.__name__, (settings_class,), {"__doc__": settings_class.__doc__, "__module__": __name__})
+    named.model_config["cli_prog_name"] = f"midas {command}"
+    try:
+        return CliApp.run(named, cli_args=argv)
+    except ValidationError as error:
+        raise UsageError(_one_line(error, command)) from None
+    except SettingsError as error:
+        reason = str(error).removeprefix("error parsing CLI: ")
+        raise UsageError(f"midas {command}: {reason}; see midas {command} --help") from None
