@@ -1,0 +1,38 @@
+"""Fixtures shared by all tests: the real captures, one small Ray for the whole session."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real captures; skips, saying so, where it is absent."""
+    folder = Path(os.environ.get("MIDAS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"real captures are absent: {folder} (set MIDAS_TEST_DATA)")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the developer's own environment or .env file reaches a test."""
+    for name in ("SYMBOL", "SYMBOLS", "DATA_DIR", "MODEL_DIR", "LOG_DIR", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def ray_local() -> Iterator[None]:
+    """One private Ray of 2 CPUs for the session."""
+    from midas_ray.ray_session import ray_session
+    from midas_ray.settings import RaySettings
+
+    with ray_session(RaySettings(num_cpus=2)):
+        yield
