@@ -32,10 +32,17 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
     try:
         if address:
             try:
-                ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.WARNING)
+                ray.init(
+                    address=address,
+                    runtime_env=runtime_env,
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                )
             except (ConnectionError, ValueError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
-                raise UsageError(f"--ray-address {address}: no Ray cluster answers there ({reason})") from None
+                raise UsageError(
+                    f"--ray-address {address}: no Ray cluster answers there ({reason})"
+                ) from None
         else:
             # A local ray.init() would write a token file that later `ray start` picks up: see LOG.md.
             os.environ["RAY_AUTH_MODE"] = "disabled"

@@ -44,7 +44,9 @@ class Storage:
             try:
                 self.fs, self.root = pafs.FileSystem.from_uri(data_dir)
             except (pa.ArrowInvalid, OSError) as error:
-                raise StorageError(f"DATA_DIR {data_dir}: not a folder or URI that pyarrow can open: {error}") from None
+                raise StorageError(
+                    f"DATA_DIR {data_dir}: not a folder or URI that pyarrow can open: {error}"
+                ) from None
         else:
             self.fs, self.root = pafs.LocalFileSystem(), str(Path(data_dir).expanduser().resolve())
 
@@ -99,7 +101,9 @@ class Storage:
             with contextlib.suppress(OSError):
                 self.fs.delete_file(temporary)
             if isinstance(error, OSError):
-                raise StorageError(f"cannot write {self._full(relative)}: {error}; check the disk and permissions") from None
+                raise StorageError(
+                    f"cannot write {self._full(relative)}: {error}; check the disk and permissions"
+                ) from None
             raise
 
     def write_bytes(self, relative: str, data: bytes) -> None:
@@ -109,7 +113,9 @@ class Storage:
     def write_parquet(self, relative: str, table: pa.Table, metadata: dict[str, str] | None = None) -> None:
         """Write `table` atomically (Zstandard); `metadata` is added to the schema's key-value metadata."""
         if metadata is not None:
-            merged = dict(table.schema.metadata or {}) | {key.encode(): value.encode() for key, value in metadata.items()}
+            merged = dict(table.schema.metadata or {}) | {
+                key.encode(): value.encode() for key, value in metadata.items()
+            }
             table = table.replace_schema_metadata(merged)
         with self.atomic_output(relative) as stream:
             pq.write_table(table, stream, compression="zstd", compression_level=1)
@@ -151,7 +157,9 @@ class Storage:
             probe.write_bytes(b"")
             probe.unlink()
         except OSError as error:
-            raise StorageError(f"DATA_DIR {folder}: expected a writable folder, found: {error.strerror}") from None
+            raise StorageError(
+                f"DATA_DIR {folder}: expected a writable folder, found: {error.strerror}"
+            ) from None
 
     def partitions(self, table: str) -> dict[Partition, list[str]]:
         """The files of `table`, by partition, both in order."""

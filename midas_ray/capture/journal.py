@@ -1,0 +1,240 @@
+"""The raw journal: JSON lines in Zstandard, one line per received frame, kept verbatim (DESIGN 3.2).
+
+A file is a series of Zstandard frames, a new one each MiB of compressed data or 10 minutes; a block is flushed at each
+`flush()`. While it grows it is named `<name>.jsonl.zst.open`; `close()` seals it under its final name. What was flushed
+stays readable whatever happens to the process.
+"""
+
+import base64
+import io
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import zstandard
+
+from midas_ray.errors import CorruptFileError, StorageError
+
+FRAME_MAX_BYTES = 2**20
+FRAME_MAX_NS = 600 * 10**9
+SUFFIX = ".jsonl.zst"
+OPEN_SUFFIX = SUFFIX + ".open"
+
+
+class JournalLine(msgspec.Struct, frozen=True):
+    """One line. `payload` is the exchange's JSON, undecoded; `text` or `b64` hold what was not one line of JSON.
+
+    kind: `ws`, `rest` (with status, sent_ns, path), `book` (with last_update_id, after_n, ... see `book_line`),
+    `event` (with event). `mono_ns` is None for imports. `n` counts the frames of a collector across connections.
+    """
+
+    recv_ns: int
+    conn: str
+    n: int
+    kind: str
+    mono_ns: int | None = None
+    payload: msgspec.Raw | None = None
+    text: str | None = None
+    b64: str | None = None
+    status: int | None = None
+    sent_ns: int | None = None
+    path: str | None = None
+    event: str | None = None
+
+
+decode_line = msgspec.json.Decoder(JournalLine).decode
+
+
+def _head(recv_ns: int, mono_ns: int | None, conn: str, n: int, kind: str) -> bytes:
+    mono = "null" if mono_ns is None else str(mono_ns)
+    return f'{{"recv_ns":{recv_ns},"mono_ns":{mono},"conn":"{conn}","n":{n},"kind":"{kind}",'.encode()
+
+
+def _payload(payload: bytes) -> bytes:
+    """The payload's key and value: verbatim where it is one line of valid JSON, else as text or base64."""
+    body = payload.strip()
+    if b"\n" not in body and b"\r" not in body:
+        try:
+            msgspec.json.decode(body, type=msgspec.Raw)
+        except msgspec.DecodeError:
+            pass
+        else:
+            return b'"payload":' + body
+    try:
+        return b'"text":' + msgspec.json.encode(payload.decode("utf-8"))
+    except UnicodeDecodeError:
+        return b'"b64":"' + base64.b64encode(payload) + b'"'
+
+
+def ws_line(recv_ns: int, mono_ns: int | None, conn: str, n: int, payload: bytes) -> bytes:
+    """Line of a WebSocket frame, with its newline."""
+    return _head(recv_ns, mono_ns, conn, n, "ws") + _payload(payload) + b"}\n"
+
+
+def rest_line(
+    recv_ns: int,
+    mono_ns: int | None,
+    conn: str,
+    n: int,
+    payload: bytes,
+    *,
+    status: int,
+    sent_ns: int,
+    path: str,
+) -> bytes:
+    """Line of a REST answer: `path` with its query, HTTP `status`, `sent_ns` when the request left."""
+    extra = f'"status":{status},"sent_ns":{sent_ns},"path":'.encode() + msgspec.json.encode(path) + b","
+    return _head(recv_ns, mono_ns, conn, n, "rest") + extra + _payload(payload) + b"}\n"
+
+
+def event_line(recv_ns: int, mono_ns: int | None, conn: str, n: int, event: str, **fields: Any) -> bytes:
+    """Line of something that happened to the collector: open, unsynced, connect, disconnect, gap, resync, rotate, shutdown."""
+    body = msgspec.json.encode({"event": event, **fields})
+    return _head(recv_ns, mono_ns, conn, n, "event") + body[1:] + b"\n"
+
+
+def book_line(recv_ns: int, mono_ns: int | None, n: int, fields: dict[str, Any]) -> bytes:
+    """Line of the full live book; `fields` as `BookState.to_line` gives them."""
+    return _head(recv_ns, mono_ns, "book", n, "book") + msgspec.json.encode(fields)[1:] + b"\n"
+
+
+def journal_folder(venue: str, symbol: str, recv_ns: int) -> str:
+    """Partition of a file that starts at `recv_ns`, relative to DATA_DIR."""
+    day = datetime.fromtimestamp(recv_ns // 10**9, UTC).date().isoformat()
+    return f"raw/venue={venue}/symbol={symbol}/date={day}"
+
+
+class JournalFile:
+    """One growing file of a symbol's journal.
+
+    Raises StorageError where it cannot be written. Not thread-safe: one writer at a time.
+    """
+
+    def __init__(self, root: Path, venue: str, symbol: str, first_recv_ns: int, *, level: int = 3) -> None:
+        folder = root / journal_folder(venue, symbol, first_recv_ns)
+        self._final = folder / f"{first_recv_ns}-{os.getpid()}{SUFFIX}"
+        self._growing = self._final.with_name(self._final.name + ".open")
+        self._level = level
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if self._final.exists():
+                raise FileExistsError(17, "file exists", str(self._final))
+            self._file: BinaryIO = self._growing.open("xb")
+        except OSError as error:
+            raise StorageError(
+                f"cannot create {self._growing}: {error.strerror}; check the disk and permissions"
+            ) from None
+        self.lines = 0
+        self.raw_bytes = 0
+        self._frame_start_ns = first_recv_ns
+        self._frame_start_byte = 0
+        self._frame = self._new_frame()
+
+    def _new_frame(self) -> zstandard.ZstdCompressionWriter:
+        return zstandard.ZstdCompressor(level=self._level).stream_writer(self._file, closefd=False)
+
+    @property
+    def bytes_written(self) -> int:
+        """Compressed bytes handed to the operating system."""
+        return self._file.tell()
+
+    def write(self, data: bytes, recv_ns: int, lines: int = 1) -> None:
+        """Append whole lines; `recv_ns` decides when a new Zstandard frame begins."""
+        try:
+            if (
+                recv_ns - self._frame_start_ns >= FRAME_MAX_NS
+                or self._file.tell() - self._frame_start_byte >= FRAME_MAX_BYTES
+            ):
+                self._frame.close()
+                self._frame = self._new_frame()
+                self._frame_start_ns, self._frame_start_byte = recv_ns, self._file.tell()
+            self._frame.write(data)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write {self._growing}: {error.strerror}; free space or fix permissions"
+            ) from None
+        self.lines += lines
+        self.raw_bytes += len(data)
+
+    def flush(self) -> None:
+        """Everything written so far becomes readable on disk."""
+        try:
+            self._frame.flush(zstandard.FLUSH_BLOCK)
+            self._file.flush()
+        except OSError as error:
+            raise StorageError(
+                f"cannot write {self._growing}: {error.strerror}; free space or fix permissions"
+            ) from None
+
+    def close(self) -> Path:
+        """Seal the file under its final name, which is returned."""
+        try:
+            self._frame.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._growing.rename(self._final)
+        except OSError as error:
+            raise StorageError(
+                f"cannot seal {self._growing}: {error.strerror}; free space or fix permissions"
+            ) from None
+        return self._final
+
+
+def read_blocks(stream: BinaryIO, name: str, block_bytes: int = 16 * 2**20) -> Iterator[bytes]:
+    """Decompressed blocks of whole lines of a journal. Raises CorruptFileError where the file is damaged or cut off."""
+    reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+    rest = b""
+    while True:
+        try:
+            data = reader.read(block_bytes)
+        except zstandard.ZstdError as error:
+            raise CorruptFileError(
+                f"{name}: damaged Zstandard data ({error}); move the file away or repair it, then rerun"
+            ) from None
+        if not data:
+            break
+        data = rest + data
+        cut = data.rfind(b"\n") + 1
+        rest = data[cut:]
+        if cut:
+            yield data[:cut]
+    if rest:
+        raise CorruptFileError(
+            f"{name}: truncated in the middle of a line ({rest[:40]!r}...); move the file away, then rerun"
+        )
+
+
+def seal(growing: Path) -> Path:
+    """Seal a file that a dead collector left open, keeping every readable line; gives its final name.
+
+    The readable lines are written to a new file, which then replaces the old one.
+    """
+    final = growing.with_name(growing.name.removesuffix(".open"))
+    temporary = final.with_name(f".tmp-{final.name}")
+    decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
+    rest = b""
+    with (
+        growing.open("rb") as source,
+        temporary.open("wb") as target,
+        zstandard.ZstdCompressor(level=3).stream_writer(target, closefd=False) as writer,
+    ):
+        while chunk := source.read(4096):
+            try:
+                rest += decompressor.decompress(chunk)
+            except zstandard.ZstdError:
+                break  # what follows a damaged block cannot be read
+            cut = rest.rfind(b"\n") + 1
+            writer.write(rest[:cut])
+            rest = rest[cut:]
+    temporary.rename(final)
+    growing.unlink()
+    return final
+
+
+def read_lines(data: bytes) -> Iterator[bytes]:
+    """Lines of a decompressed block, without newlines."""
+    return iter(io.BytesIO(data).read().splitlines())

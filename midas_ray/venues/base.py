@@ -1,0 +1,142 @@
+"""What every venue says of itself: where its streams are, what they are called, how its book is sequenced."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from midas_ray.settings import StreamSettings
+from midas_ray.venues.messages import Envelope, EventHeader
+
+StreamKind = Literal["depth", "trade", "aggTrade", "bookTicker", "markPrice", "forceOrder", "kline"]
+
+_EVENT_KIND: dict[str, StreamKind] = {
+    "depthUpdate": "depth",
+    "trade": "trade",
+    "aggTrade": "aggTrade",
+    "bookTicker": "bookTicker",
+    "markPriceUpdate": "markPrice",
+    "forceOrder": "forceOrder",
+    "kline": "kline",
+}
+
+_envelope = msgspec.json.Decoder(Envelope)
+_header = msgspec.json.Decoder(EventHeader)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream to subscribe: its name on the wire, the route that carries it, its kind and symbol (lower case)."""
+
+    name: str
+    route: str
+    kind: StreamKind
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One WebSocket connection: its URL (combined mode) and the streams it carries."""
+
+    url: str
+    route: str
+    streams: tuple[Stream, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Venue:
+    """An exchange's protocol.
+
+    depth_clock: the field of a depth event that is the exchange's clock (`T` on futures, `E` on spot).
+    has_previous_id: depth events carry `pu`; where they do not, `pu` is U - 1.
+    snapshot_weights: (most levels, weight) in rising order, the price of a depth snapshot.
+    """
+
+    name: str
+    ws_root: str
+    rest_root: str
+    routes: dict[StreamKind, str]
+    depth_path: str
+    exchange_info_path: str
+    time_path: str
+    exchange_info_weight: int
+    snapshot_weights: tuple[tuple[int, int], ...]
+    weight_per_minute: int
+    connections_per_5_min: int
+    streams_per_connection: int
+    depth_clock: Literal["T", "E"]
+    has_previous_id: bool
+    routed_urls: bool
+    kinds: frozenset[StreamKind] = field(default_factory=frozenset)
+
+    def depth_weight(self, limit: int) -> int:
+        """Request weight of a depth snapshot of `limit` levels."""
+        return next(weight for most, weight in self.snapshot_weights if limit <= most)
+
+    def streams(self, symbol: str, settings: StreamSettings) -> list[Stream]:
+        """The streams that `settings` asks for, of the kinds this venue has."""
+        speed = settings.depth_speed_ms
+        # 250 ms is the venue's unnamed default speed.
+        names: dict[StreamKind, str] = {"depth": f"{symbol}@depth" + ("" if speed == 250 else f"@{speed}ms")}
+        if settings.enable_trades:
+            names["trade"] = f"{symbol}@trade"
+        if settings.enable_klines:
+            names["kline"] = f"{symbol}@kline_1m"
+        if settings.enable_book_ticker:
+            names["bookTicker"] = f"{symbol}@bookTicker"
+        if settings.enable_mark_price:
+            names["markPrice"] = f"{symbol}@markPrice@1s"
+        if settings.enable_liquidations:
+            names["forceOrder"] = f"{symbol}@forceOrder"
+        return [
+            Stream(name, self.routes[kind], kind, symbol)
+            for kind, name in names.items()
+            if kind in self.kinds
+        ]
+
+    def endpoints(self, streams: list[Stream], exchange_url: str | None = None) -> list[Endpoint]:
+        """Connections that carry `streams`: one per route, split at the venue's limit of streams a connection.
+
+        exchange_url: http base of a simulated exchange; None = the venue's own servers.
+        """
+        root = self.ws_root if exchange_url is None else exchange_url.rstrip("/").replace("http", "ws", 1)
+        found = []
+        for route in dict.fromkeys(stream.route for stream in streams):
+            group = [stream for stream in streams if stream.route == route]
+            path = f"/{route}/stream" if self.routed_urls else "/stream"
+            for start in range(0, len(group), self.streams_per_connection):
+                part = tuple(group[start : start + self.streams_per_connection])
+                names = "/".join(stream.name for stream in part)
+                found.append(Endpoint(f"{root}{path}?streams={names}", route, part))
+        return found
+
+    def rest_url(self, path: str, exchange_url: str | None = None) -> str:
+        """URL of a REST path on the venue's server or the simulated exchange."""
+        return (self.rest_root if exchange_url is None else exchange_url.rstrip("/")) + path
+
+
+def frame_address(payload: bytes) -> tuple[StreamKind, str] | None:
+    """(kind, symbol in lower case) of a WebSocket frame, combined or raw; None for acks and other control frames.
+
+    Raises msgspec.DecodeError where the payload is not JSON of the expected shape.
+    """
+    data: bytes | msgspec.Raw = payload
+    name_symbol = None
+    if payload.startswith(b'{"stream"'):
+        envelope = _envelope.decode(payload)
+        data, name_symbol = envelope.data, envelope.stream.partition("@")[0]
+    try:
+        header = _header.decode(data)
+    except msgspec.ValidationError:
+        if name_symbol is None:
+            return None
+        if b'"A":' in bytes(data) and b'"u":' in bytes(data):  # spot bookTicker has no `e`
+            return "bookTicker", name_symbol
+        raise
+    kind = _EVENT_KIND.get(header.e)
+    if kind is None:
+        return None
+    symbol = header.s.lower() if header.s is not None else name_symbol
+    if symbol is None or symbol.startswith("!"):
+        return None
+    return kind, symbol

@@ -1,0 +1,30 @@
+"""Binance USD-M futures. URLs are routed since 2026-04-23; an unrouted or wrongly routed stream is acked and stays silent."""
+
+from midas_ray.venues.base import Venue
+
+BINANCE_FUTURES = Venue(
+    name="binance-futures",
+    ws_root="wss://fstream.binance.com",
+    rest_root="https://fapi.binance.com",
+    routes={
+        "depth": "public",
+        "bookTicker": "public",
+        "trade": "public",
+        "aggTrade": "market",
+        "markPrice": "market",
+        "kline": "market",
+        "forceOrder": "market",
+    },
+    depth_path="/fapi/v1/depth",
+    exchange_info_path="/fapi/v1/exchangeInfo",
+    time_path="/fapi/v1/time",
+    exchange_info_weight=1,
+    snapshot_weights=((50, 2), (100, 5), (500, 10), (1000, 20)),
+    weight_per_minute=2400,
+    connections_per_5_min=300,
+    streams_per_connection=1024,
+    depth_clock="T",
+    has_previous_id=True,
+    routed_urls=True,
+    kinds=frozenset({"depth", "trade", "aggTrade", "bookTicker", "markPrice", "forceOrder", "kline"}),
+)
