@@ -1,0 +1,1 @@
+"""From the feature table to windows a model can learn from: panel, columns, windows, splits, scaling. No Ray here."""
