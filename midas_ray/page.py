@@ -9,8 +9,8 @@ Example:
     page.figure(figure, "Observed share below each quantile", height=360)
     storage.write_bytes("reports/x.html", page.render().encode())
 
-`Page.figure` gives a figure the page's typography (`theme`). Use the colours of `Colour`, so that one thing has one
-colour in all reports. plotly.js is inlined once; a content security policy forbids any request.
+`Page.figure` gives a figure the typography of the page. Use the colours of `Colour`, so that one thing has
+one colour in all reports. plotly.js is inlined once; a content security policy forbids any request.
 """
 
 from dataclasses import dataclass, field
