@@ -100,9 +100,7 @@ class Page:
             f"<th{_numeric_class([row[i] for row in table.rows])}>{escape(name)}</th>"
             for i, name in enumerate(table.header)
         )
-        rows = "".join(
-            "<tr>" + "".join(_cell(value, table.digits) for value in row) + "</tr>" for row in table.rows
-        )
+        rows = "".join("<tr>" + "".join(_cell(value, table.digits) for value in row) + "</tr>" for row in table.rows)
         caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
         note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
         self._body.append(
@@ -112,6 +110,14 @@ class Page:
 
     def figure(self, figure: go.Figure, caption: str, height: int = 380) -> None:
         """A plotly figure, themed, `height` px tall and as wide as the page, with a caption below it."""
+        self._body.append(self._figure_html(figure, caption, height))
+
+    def figure_row(self, figures: list[tuple[go.Figure, str]], height: int = 340) -> None:
+        """Figures with captions side by side; below each other on a narrow screen."""
+        cells = "".join(self._figure_html(figure, caption, height) for figure, caption in figures)
+        self._body.append(f'<div class="row">{cells}</div>')
+
+    def _figure_html(self, figure: go.Figure, caption: str, height: int) -> str:
         self._figures += 1
         theme(figure)
         figure.update_layout(height=height)
@@ -123,13 +129,11 @@ class Page:
             default_height=f"{height}px",
             div_id=f"figure-{self._figures}",
         )
-        self._body.append(f"<figure>{html}<figcaption>{escape(caption)}</figcaption></figure>")
+        return f"<figure>{html}<figcaption>{escape(caption)}</figcaption></figure>"
 
     def render(self) -> str:
         """The whole document. plotly.js (4.8 MB) is inlined once, and only where there is a figure."""
-        contents = " &middot; ".join(
-            f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name in self._contents
-        )
+        contents = " &middot; ".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name in self._contents)
         return _DOCUMENT.substitute(
             title=escape(self.title),
             subtitle=escape(self.subtitle),
@@ -213,6 +217,8 @@ dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 4px 24px; marg
 dt {{ color: {Colour.muted}; }}
 dd {{ margin: 0; overflow-wrap: anywhere; }}
 figure {{ margin: 20px 0 28px; overflow: hidden; }}
+.row {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 0 24px; }}
+.row figure {{ min-width: 0; }}
 figcaption {{ max-width: 46rem; margin-top: 2px; }}
 .scroll {{ overflow-x: auto; margin: 16px 0 4px; }}
 table {{ border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; min-width: 50%; }}

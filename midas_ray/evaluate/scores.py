@@ -1,0 +1,38 @@
+"""Scores of quantile forecasts: pinball loss, coverage, observed shares.
+
+Legend: n origins, H horizons, Q quantiles. Returns and losses in bps of the price at the origin.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+
+def pinball_loss_bps(actual_nH: Float, forecast_nHQ: Float, quantiles_Q: Float) -> Float:
+    """Loss (n, H, Q): tau (y - q) above the forecast, (1 - tau) (q - y) below it (Koenker and Bassett 1978).
+
+    Example: y = 3, q = 1, tau = 0.9 gives 1.8; y = 1, q = 3 gives 0.2.
+    """
+    error = actual_nH[:, :, None] - forecast_nHQ
+    return np.maximum(quantiles_Q * error, (quantiles_Q - 1) * error)
+
+
+def at_or_below(actual_nH: Float, forecast_nHQ: Float) -> Bool:
+    """(n, H, Q) whether the outcome was at or below the forecast quantile: a share of tau where calibrated.
+
+    A price that has not moved is at, not below, a quantile of zero return; with many such outcomes (an illiquid
+    symbol) the share at the median exceeds 50 % for every honest forecast.
+    """
+    return actual_nH[:, :, None] <= forecast_nHQ
+
+
+def inside(actual_nH: Float, forecast_nHQ: Float) -> Bool:
+    """(n, H) whether the outcome lay within the lowest and the highest quantile, both included."""
+    return (actual_nH >= forecast_nHQ[:, :, 0]) & (actual_nH <= forecast_nHQ[:, :, -1])
+
+
+def skill(loss: Float, baseline_loss: Float) -> Float:
+    """1 - loss/baseline loss: 0 = as good as the baseline, 1 = perfect. NaN where the baseline loss is 0."""
+    return 1 - np.divide(loss, baseline_loss, out=np.full_like(loss, np.nan), where=baseline_loss > 0)
