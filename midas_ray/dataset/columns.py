@@ -10,7 +10,7 @@ from midas_ray.features.nulls import NullKind
 from midas_ray.features.registry import FEATURES
 
 MOST = 0.5
-"""A column goes when more than this share of its training rows is null, or of the training windows is lost to it alone."""
+"""A column goes when more than this share of its training rows is null, or of the windows is lost to it alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ def _reason_by_rows(values: np.ndarray, kinds: np.ndarray) -> str | None:
 def choose_columns(panel: Panel, rows: IntArray, input_length: int, output_length: int) -> ColumnChoice:
     """The columns to train on, judged on the training `rows` alone (row indices).
 
-    Left out: what the registry does not call a model input, what the data lacks, what is constant or more than half null
-    in training, and a column whose own gaps and warm-up cost more than half of the windows that the prices allow: one
-    such column would take the data from all others, and nothing is ever filled in its place.
+    Left out: what the registry does not call a model input, what the data lacks, what is constant or more than half
+    null in training, and a column whose own gaps and warm-up cost more than half of the windows that the prices
+    allow: one such column would take the data from all others, and nothing is ever filled in its place.
     """
     left_out: dict[str, str] = {}
     inside = np.zeros(len(panel), dtype=np.bool_)

@@ -213,7 +213,7 @@ def make_panel(
     bucket_ms: int,
     price_source: str,
 ) -> Panel:
-    """A panel from rows sorted by (symbol, ts); derives P, bid and ask. Raises SchemaError for an unknown price source."""
+    """A panel from rows sorted by (symbol, ts); derives P, bid and ask. Raises SchemaError for another price source."""
     names = tuple(feature.name for feature in FEATURES)
     if price_source not in {"midprice", "close"}:
         raise SchemaError(f"price_source: expected midprice or close, found {price_source}; rerun midas features")

@@ -1,7 +1,8 @@
 """Scalers of features and targets, fitted on training windows only.
 
-Shapes: n rows, w windows, S symbols, K price columns, V other inputs, H horizons. Statistics are kept per symbol: sizes of
-two markets differ by orders of magnitude. A symbol with fewer than `MIN_KNOWN` known values of a column gets the pooled ones.
+Shapes: n rows, w windows, S symbols, K price columns, V other inputs, H horizons. Statistics are kept per symbol: sizes
+of two markets differ by orders of magnitude. A symbol with fewer than `MIN_KNOWN` known values of a column gets the
+pooled ones.
 """
 
 import json
@@ -10,12 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from midas_ray.dataset.panel import FloatArray, IntArray, Panel
 from midas_ray.dataset.windows import targets_bps
 from midas_ray.errors import DataError, SchemaError
 from midas_ray.features.nulls import NullKind
-from midas_ray.features.registry import FEATURES, Feature
+from midas_ray.features.registry import FEATURES, Feature, Neutral
 
 NORMALIZER_VERSION = 1
 MIN_KNOWN = 30
@@ -35,7 +37,7 @@ class ColumnScaler:
 
     name: str
     scaler: str
-    neutral: float | str | None
+    neutral: Neutral
     """What stands for an undefined value, before scaling: a number, `midprice` (the row's P), or None (the center)."""
     center: tuple[float, ...]
     scale: tuple[float, ...]
@@ -46,7 +48,7 @@ class ColumnScaler:
 class ScaledRows:
     """All rows of a panel, scaled. NaN where a row may not be in a window."""
 
-    inputs: FloatArray
+    inputs: npt.NDArray[np.float32]
     """(n, V) scaled columns without the prices, then one 0/1 indicator a family."""
     log_prices: FloatArray
     """(n, K) 1e4 ln of the price columns: their scaling needs the window's origin."""
@@ -140,7 +142,7 @@ def _fit_targets(panel: Panel, origins: IntArray, output_length: int) -> tuple[t
     return tuple(rows)
 
 
-def _raw(panel: Panel, name: str, neutral: float | str | None) -> FloatArray:
+def _raw(panel: Panel, name: str, neutral: Neutral) -> FloatArray:
     """(n,) values of a column with undefined ones replaced by the neutral value; NaN where that is None."""
     position = panel.feature_names.index(name)
     undefined = panel.kinds[:, position] == NullKind.UNDEFINED
@@ -172,7 +174,8 @@ class Normalizer:
         features = [feature for feature in FEATURES if feature.name in columns]
         rows = np.unique(origins[:, None] + np.arange(1 - input_length, 1))
         symbol = panel.symbol_index[rows]
-        scalers, indicators = [], {}
+        scalers: list[ColumnScaler] = []
+        indicators: dict[str, tuple[str, ...]] = {}
         for feature in features:
             position = panel.feature_names.index(feature.name)
             kinds = panel.kinds[rows, position]
@@ -215,7 +218,7 @@ class Normalizer:
     def transform(self, panel: Panel) -> ScaledRows:
         """All rows, scaled. Raises DataError for a symbol that was not trained on."""
         symbol = self.symbol_positions(panel)
-        inputs = np.empty((len(panel), len(self.row_columns) + len(self.indicators)))
+        inputs = np.empty((len(panel), len(self.row_columns) + len(self.indicators)), dtype=np.float32)
         for position, column in enumerate(self.row_columns):
             center, scale, offset = (np.array(x)[symbol] for x in (column.center, column.scale, column.offset))
             z = (_curve(column.scaler, _raw(panel, column.name, column.neutral), offset) - center) / scale
@@ -242,15 +245,14 @@ class Normalizer:
             raise SchemaError(
                 f"normalizer: expected version {NORMALIZER_VERSION}, found {version}; train the model again"
             )
-        columns = []
-        for column in stored.pop("columns"):
-            vectors = {name: tuple(column.pop(name)) for name in ("center", "scale", "offset")}
-            columns.append(ColumnScaler(**column, **vectors))
+        columns: list[dict[str, Any]] = stored["columns"]
+        for column in columns:
+            column |= {name: tuple(column[name]) for name in ("center", "scale", "offset")}
         return cls(
             symbols=tuple(stored["symbols"]),
             input_length=stored["input_length"],
             output_length=stored["output_length"],
-            columns=tuple(columns),
+            columns=tuple(ColumnScaler(**column) for column in columns),
             indicators={family: tuple(names) for family, names in stored["indicators"].items()},
             target_scale_bps=tuple(tuple(row) for row in stored["target_scale_bps"]),
         )

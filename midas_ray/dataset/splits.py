@@ -1,9 +1,10 @@
 """Training, validation and test parts by time, purged, so that no label of one part reaches into the next.
 
-A window at origin ts has its label in (ts, ts + H buckets]. Between two parts at least `purge` >= H buckets lie between the
-last origin of the earlier part and the first of the later one: the earlier labels end before the later part begins.
+A window at origin ts has its label in (ts, ts + H buckets]. At least `purge` >= H buckets lie between the last origin
+of a part and the first of the next one: the earlier labels end before the later part begins.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,8 +39,8 @@ def _cut(panel: Panel, origins: IntArray, times_us: IntArray, purge: int) -> Spl
     for name, part in (("training", split.train), ("validation", split.validation), ("test", split.test)):
         if not len(part):
             raise TooFewRowsError(
-                f"too few rows: the {name} part has no window after a purge of {purge} buckets, found {len(origins)} windows "
-                "in all; collect more, or change the shares or --folds"
+                f"too few rows: the {name} part has no window after a purge of {purge} buckets, found {len(origins)} "
+                "windows in all; collect more, or change the shares or --folds"
             )
     return split
 
@@ -58,7 +59,7 @@ def _checked_purge(purge: int) -> int:
 
 
 def time_split(panel: Panel, origins: IntArray, validation_share: float, test_share: float, purge: int) -> Split:
-    """One split by time: the last `test_share` of the span of origins is the test part, `validation_share` lies before it.
+    """One split by time: the last `test_share` of the span of origins is the test part, before it lies validation.
 
     `purge` is in buckets, at least the horizon. Raises TooFewRowsError where a part is empty.
     """
@@ -75,14 +76,14 @@ def walk_forward(
 ) -> list[Split]:
     """`folds` splits whose test parts follow each other: training always starts at the beginning and grows.
 
-    The span of origins is cut into `folds` + 1 equal blocks; block k + 1 is the test part of fold k. Of what lies before
-    it, the last `validation_share` is the validation part, the rest is trained on. Every origin after the first block is
-    tested at most once. Raises TooFewRowsError where a part is empty.
+    The span of origins is cut into `folds` + 1 equal blocks; block k + 1 is the test part of fold k. Of what lies
+    before it, the last `validation_share` is the validation part, the rest is trained on. Every origin after the first
+    block is tested once. Raises TooFewRowsError where a part is empty.
     """
     start, end = _span(panel, origins)
     edges = start + np.round((end - start) * np.arange(1, folds + 2) / (folds + 1)).astype(np.int64)
     splits = []
-    for test, test_end in zip(edges[:-1], edges[1:], strict=True):
+    for test, test_end in itertools.pairwise(edges):
         validation = test - round((test - start) * validation_share)
         times = _on_grid(panel, start, np.array([start, validation, test, test_end]))
         splits.append(_cut(panel, origins, times, _checked_purge(purge)))

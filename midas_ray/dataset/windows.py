@@ -97,13 +97,15 @@ def window_costs(panel: Panel, input_length: int, output_length: int, columns: S
     )
 
 
-def require_windows(panel: Panel, origins: IntArray, input_length: int, output_length: int) -> None:
-    """Raises TooFewRowsError, saying how many rows in a row a window needs and how many there are."""
+def require_windows(
+    panel: Panel, origins: IntArray, input_length: int, output_length: int, columns: Sequence[str]
+) -> None:
+    """Raises TooFewRowsError where `origins` is empty, saying how many rows in a row a window needs and there are."""
     if len(origins):
         return
-    longest = int(_run_lengths(~np.isnan(panel.price), _starts(panel)).max(initial=0))
+    longest = int(_run_lengths(usable_rows(panel, columns), _starts(panel)).max(initial=0))
     raise TooFewRowsError(
-        f"too few rows for one window: expected {input_length + output_length} consecutive buckets without gap or warm-up "
-        f"({input_length} input + {output_length} forecast), found {len(panel)} rows, at most {longest} in a row with a "
-        "price; collect more, or lower --input-length"
+        f"too few rows for one window: expected {input_length + output_length} consecutive buckets "
+        f"({input_length} input + {output_length} forecast), found {len(panel)} rows, at most {longest} in a row "
+        "without gap or warm-up; collect more, or lower --input-length"
     )
