@@ -69,9 +69,7 @@ class MidasSettings(BaseSettings):
         cli_exit_on_error=False,
     )
 
-    data_dir: str = Field(
-        "data", description="folder (or URI) that holds raw, clean, features, forecasts and reports"
-    )
+    data_dir: str = Field("data", description="folder (or URI) that holds raw, clean, features, forecasts and reports")
 
 
 class VenueSettings(MidasSettings):
@@ -122,9 +120,7 @@ class ExchangeSettings(MidasSettings):
 
 
 class JournalSettings(MidasSettings):
-    journal_max_mb: int = Field(
-        512, ge=1, le=65536, description="rotate a raw file beyond this size, MB compressed"
-    )
+    journal_max_mb: int = Field(512, ge=1, le=65536, description="rotate a raw file beyond this size, MB compressed")
     compression_level: int = Field(3, ge=1, le=19, description="Zstandard level of raw files")
 
 
@@ -140,9 +136,7 @@ class BucketSettings(MidasSettings):
 
 
 class ModelSettings(MidasSettings):
-    model_dir: str = Field(
-        "models", description="folder of trained models; models/latest points to the newest"
-    )
+    model_dir: str = Field("models", description="folder of trained models; models/latest points to the newest")
 
 
 class NetworkSettings(MidasSettings):
@@ -163,9 +157,7 @@ class NetworkSettings(MidasSettings):
 
 
 class SplitSettings(MidasSettings):
-    validation_share: float = Field(
-        0.15, gt=0, lt=0.5, description="share of the time span used for early stopping"
-    )
+    validation_share: float = Field(0.15, gt=0, lt=0.5, description="share of the time span used for early stopping")
     test_share: float = Field(0.15, gt=0, lt=0.5, description="share of the time span held out at the end")
 
 
@@ -179,9 +171,7 @@ class TradingSettings(MidasSettings):
 class Collect(SymbolSettings, StreamSettings, ExchangeSettings, JournalSettings):
     """Capture in the foreground until --duration has passed or Ctrl-C."""
 
-    duration: DurationS | None = Field(
-        None, gt=0, description="how long: 60s, 10m, 24h; empty = until stopped"
-    )
+    duration: DurationS | None = Field(None, gt=0, description="how long: 60s, 10m, 24h; empty = until stopped")
 
 
 class Up(Collect):
@@ -226,9 +216,7 @@ class Simulate(VenueSettings, JournalSettings):
         None, gt=0, description="write raw history of this length (24h) instead of serving"
     )
     start: str = Field("2026-01-05T00:00:00Z", description="UTC time at which history starts")
-    duration: DurationS | None = Field(
-        None, gt=0, description="stop serving after this time; empty = until stopped"
-    )
+    duration: DurationS | None = Field(None, gt=0, description="stop serving after this time; empty = until stopped")
 
 
 class Import(VenueSettings, JournalSettings):
@@ -257,9 +245,7 @@ class Features(SelectedSymbolSettings, BucketSettings, RaySettings):
         gt=0,
         description="quote notional of cost_to_buy_bps and cost_to_sell_bps; empty = from the data",
     )
-    vpin_bucket_share: float = Field(
-        1 / 288, gt=0, lt=1, description="VPIN volume bucket as a share of a day's volume"
-    )
+    vpin_bucket_share: float = Field(1 / 288, gt=0, lt=1, description="VPIN volume bucket as a share of a day's volume")
 
 
 class Validate(SelectedSymbolSettings, BucketSettings):
@@ -273,9 +259,7 @@ class Train(SelectedSymbolSettings, RaySettings, ModelSettings, NetworkSettings,
     """Train a Temporal Fusion Transformer on the feature table."""
 
     log_dir: str = Field("logs", description="folder of TensorBoard logs")
-    gpus: int | None = Field(
-        None, ge=0, description="GPU workers; empty = as many as Ray finds; 0 = one CPU worker"
-    )
+    gpus: int | None = Field(None, ge=0, description="GPU workers; empty = as many as Ray finds; 0 = one CPU worker")
 
 
 class Backtest(SelectedSymbolSettings, RaySettings, ModelSettings, NetworkSettings, TradingSettings):
@@ -286,17 +270,13 @@ class Backtest(SelectedSymbolSettings, RaySettings, ModelSettings, NetworkSettin
         None, description="path of the HTML report; empty = DATA_DIR/reports/backtest_results.html"
     )
     folds: int = Field(3, ge=3, description="walk-forward folds")
-    gpus: int | None = Field(
-        None, ge=0, description="GPUs shared by the folds; empty = as many as Ray finds; 0 = CPU"
-    )
+    gpus: int | None = Field(None, ge=0, description="GPUs shared by the folds; empty = as many as Ray finds; 0 = CPU")
 
 
 class Demo(MidasSettings):
     """Everything end to end against the simulated exchange; prints where the reports are."""
 
-    data_dir: str = Field(
-        "demo", description="folder of the demonstration; emptied first if a demonstration made it"
-    )
+    data_dir: str = Field("demo", description="folder of the demonstration; emptied first if a demonstration made it")
     history: DurationS = Field(86400.0, gt=0, description="length of simulated history")
     live_seconds: DurationS = Field(30.0, gt=0, description="seconds of live capture")
     seed: int = Field(7, ge=0, description="seed of the simulated market")
@@ -312,9 +292,7 @@ class Tensorboard(MidasSettings):
 class CleanData(SelectedSymbolSettings):
     """Delete collected data; asks first."""
 
-    older_than: DurationS | None = Field(
-        None, gt=0, description="only days that ended this long ago: 7d; empty = all"
-    )
+    older_than: DurationS | None = Field(None, gt=0, description="only days that ended this long ago: 7d; empty = all")
     dry_run: bool = Field(False, description="show what would go, delete nothing")
     yes: bool = Field(False, description="do not ask")
 
@@ -334,14 +312,12 @@ def _one_line(error: ValidationError, command: str) -> str:
 
 def parse_settings(settings_class: type[S], command: str, argv: list[str]) -> S:
     """Settings of `command` from flags, environment and `.env`. Raises UsageError with one line; exits on --help."""
-    named = type(
-        settings_class.__name__,
-        (settings_class,),
-        {"__doc__": settings_class.__doc__, "__module__": __name__},
-    )
-    named.model_config["cli_prog_name"] = f"midas {command}"
+    class Named(settings_class):  # type: ignore[valid-type, misc]
+        __doc__ = settings_class.__doc__
+        model_config = SettingsConfigDict(cli_prog_name=f"midas {command}")
+
     try:
-        return CliApp.run(named, cli_args=argv)
+        return CliApp.run(Named, cli_args=argv)
     except ValidationError as error:
         raise UsageError(_one_line(error, command)) from None
     except SettingsError as error:

@@ -25,7 +25,7 @@ OPEN_SUFFIX = SUFFIX + ".open"
 
 
 class JournalLine(msgspec.Struct, frozen=True):
-    """One line. `payload` is the exchange's JSON, undecoded; `text` or `b64` hold what was not one line of JSON.
+    """One line. `payload` is the exchange's JSON, undecoded, empty where absent; `text` or `b64` hold what was not one line of JSON.
 
     kind: `ws`, `rest` (with status, sent_ns, path), `book` (with last_update_id, after_n, ... see `book_line`),
     `event` (with event). `mono_ns` is None for imports. `n` counts the frames of a collector across connections.
@@ -36,7 +36,7 @@ class JournalLine(msgspec.Struct, frozen=True):
     n: int
     kind: str
     mono_ns: int | None = None
-    payload: msgspec.Raw | None = None
+    payload: msgspec.Raw = msgspec.Raw()
     text: str | None = None
     b64: str | None = None
     status: int | None = None

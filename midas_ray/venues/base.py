@@ -88,11 +88,7 @@ class Venue:
             names["markPrice"] = f"{symbol}@markPrice@1s"
         if settings.enable_liquidations:
             names["forceOrder"] = f"{symbol}@forceOrder"
-        return [
-            Stream(name, self.routes[kind], kind, symbol)
-            for kind, name in names.items()
-            if kind in self.kinds
-        ]
+        return [Stream(name, self.routes[kind], kind, symbol) for kind, name in names.items() if kind in self.kinds]
 
     def endpoints(self, streams: list[Stream], exchange_url: str | None = None) -> list[Endpoint]:
         """Connections that carry `streams`: one per route, split at the venue's limit of streams a connection.

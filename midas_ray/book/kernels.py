@@ -1,0 +1,802 @@
+"""All compiled kernels of the book: the JSON scan, the ladder and the replay to a grid.
+
+They stand in one file because numba's disk cache is keyed by the file a kernel is in: a change in a callee elsewhere
+would go unnoticed.
+
+Units: prices and sizes are integers at the file's decimal scale (px_int = price x 10^px_decimals), times milliseconds.
+A side of the book is kept as `keys` in rising order with the best at the end: key = px_int for bids, -px_int for asks, so
+that one code serves both. Most changes happen near the best, so that inserting moves few elements; nothing is trimmed.
+"""
+
+import numpy as np
+from numba import njit
+
+LOWEST_KEY = np.iinfo(np.int64).min
+"""Key below every price: the bound of a side whose whole depth is known."""
+
+OFI_LEVELS = 10
+
+# What to do with a depth event.
+DROP, CONFIRM, APPLY, GAP = 0, 1, 2, 3
+
+# Indices of the integer state vector.
+LAST_ID, CLOCK_MS, STATE, NEXT_ROW_MS, N_UPDATES, OFI_VALID, STATE_SIZE = 0, 1, 2, 3, 4, 5, 6
+
+# Values of state[STATE].
+LIVE, SYNCING, IN_GAP, NO_ROWS = 0, 1, 2, 3
+
+# Why `replay` returned.
+END_OF_EVENTS, GAP_FOUND, ROWS_FULL, PAST_THE_END = 0, 1, 2, 3
+
+# Codes of lines that the scan leaves to the plain decoder.
+LINE_CONTROL, LINE_MARK, LINE_FORCE, LINE_KLINE, LINE_FALLBACK = 0, 1, 2, 3, 4
+
+# Columns of the scan's tables.
+DEPTH_RECV_NS, DEPTH_MS, DEPTH_FIRST_ID, DEPTH_LAST_ID, DEPTH_PREV_ID, DEPTH_LEVELS_END, DEPTH_COLUMNS = range(7)
+(
+    TRADE_RECV_NS,
+    TRADE_MS,
+    TRADE_ID,
+    TRADE_PX,
+    TRADE_QTY,
+    TRADE_SELL,
+    TRADE_COUNT,
+    TRADE_PRINT,
+    TRADE_AGG,
+    TRADE_COLUMNS,
+) = range(10)
+OTHER_START, OTHER_END, OTHER_DEPTH_ROW, OTHER_CODE, OTHER_COLUMNS = range(5)
+
+# Why `scan` returned.
+SCAN_DONE, SCAN_FULL, SCAN_SCALE = 0, 1, 2
+
+_QUOTE, _COMMA, _COLON, _OPEN, _CLOSE, _LIST, _LIST_END = 34, 44, 58, 123, 125, 91, 93
+_BACKSLASH, _DOT, _ZERO, _MINUS, _NEWLINE = 92, 46, 48, 45, 10
+
+_LINE_HEAD = np.frombuffer(b'{"recv_ns":', np.uint8)
+_MONO = np.frombuffer(b',"mono_ns":', np.uint8)
+_NULL = np.frombuffer(b"null", np.uint8)
+_CONN = np.frombuffer(b',"conn":"', np.uint8)
+_N = np.frombuffer(b'","n":', np.uint8)
+_KIND = np.frombuffer(b',"kind":"', np.uint8)
+_WS = np.frombuffer(b'ws","payload":{', np.uint8)
+_STREAM = np.frombuffer(b'"stream":"', np.uint8)
+_DATA = np.frombuffer(b'","data":{', np.uint8)
+_BOOK_TICKER = np.frombuffer(b"@bookTicker", np.uint8)
+_EVENT = np.frombuffer(b'"e":"', np.uint8)
+_DEPTH_UPDATE = np.frombuffer(b'depthUpdate"', np.uint8)
+_TRADE = np.frombuffer(b'trade"', np.uint8)
+_AGG_TRADE = np.frombuffer(b'aggTrade"', np.uint8)
+_MARK = np.frombuffer(b'markPriceUpdate"', np.uint8)
+_FORCE = np.frombuffer(b'forceOrder"', np.uint8)
+_KLINE = np.frombuffer(b'kline"', np.uint8)
+_MARKET = np.frombuffer(b"MARKET", np.uint8)
+
+_OK, _REFUSED, _WRONG_SCALE = 0, 1, 2
+
+
+@njit(cache=True)
+def _match(buf, at, text):
+    """True where `text` stands at `at`."""
+    if at + len(text) > len(buf):
+        return False
+    for k in range(len(text)):
+        if buf[at + k] != text[k]:
+            return False
+    return True
+
+
+@njit(cache=True)
+def _integer(buf, at, end):
+    """(value, position after it); position -1 where there is no non-negative integer of at most 18 digits."""
+    value = 0
+    start = at
+    while at < end and 48 <= buf[at] <= 57:
+        value = value * 10 + (buf[at] - 48)
+        at += 1
+    digits = at - start
+    if digits == 0 or digits > 18 or (digits > 1 and buf[start] == _ZERO):
+        return 0, -1
+    return value, at
+
+
+@njit(cache=True)
+def _decimal(buf, at, end, decimals):
+    """(value x 10^decimals, position after the closing quote) of decimal text whose first character is at `at`.
+
+    Position -1: not plain decimal text. Position -2: more decimals than the scale holds.
+    """
+    value = 0
+    digits = 0
+    fraction = -1
+    while at < end and buf[at] != _QUOTE:
+        c = buf[at]
+        if c == _DOT:
+            if fraction >= 0 or digits == 0:
+                return 0, -1
+            fraction = 0
+        elif 48 <= c <= 57:
+            value = value * 10 + (c - 48)
+            digits += 1
+            if fraction >= 0:
+                fraction += 1
+        else:
+            return 0, -1
+        at += 1
+    if at >= end or digits == 0 or fraction == 0:
+        return 0, -1
+    missing = decimals - max(fraction, 0)
+    if missing < 0:
+        return 0, -2
+    if digits + missing > 18:
+        return 0, -1
+    for _ in range(missing):
+        value *= 10
+    return value, at + 1
+
+
+@njit(cache=True)
+def _skip_string(buf, at, end):
+    """Position after the closing quote of a string whose first character is at `at`; -1 on escapes or control bytes."""
+    while at < end and buf[at] != _QUOTE:
+        if buf[at] == _BACKSLASH or buf[at] < 32:
+            return -1
+        at += 1
+    return at + 1 if at < end else -1
+
+
+@njit(cache=True)
+def _skip_scalar(buf, at, end):
+    """Position after a string, a number or a literal; -1 for anything else."""
+    if at >= end:
+        return -1
+    if buf[at] == _QUOTE:
+        return _skip_string(buf, at + 1, end)
+    start = at
+    while at < end:
+        c = buf[at]
+        if (48 <= c <= 57) or c == _DOT or c == _MINUS or c == 43 or (97 <= c <= 122) or c == 69:
+            at += 1
+        else:
+            break
+    return at if at > start else -1
+
+
+@njit(cache=True)
+def _levels(buf, at, end, px_decimals, sz_decimals, sign, keys, sizes, count):
+    """Read `[["p","q"],...]` from `[` at `at` into keys, sizes. Gives (status, position after `]`, count)."""
+    if at >= end or buf[at] != _LIST:
+        return _REFUSED, at, count
+    at += 1
+    if at < end and buf[at] == _LIST_END:
+        return _OK, at + 1, count
+    while True:
+        if at + 2 >= end or buf[at] != _LIST or buf[at + 1] != _QUOTE:
+            return _REFUSED, at, count
+        px, at = _decimal(buf, at + 2, end, px_decimals)
+        if at < 0:
+            return (_WRONG_SCALE if at == -2 else _REFUSED), at, count
+        if at + 1 >= end or buf[at] != _COMMA or buf[at + 1] != _QUOTE:
+            return _REFUSED, at, count
+        size, at = _decimal(buf, at + 2, end, sz_decimals)
+        if at < 0:
+            return (_WRONG_SCALE if at == -2 else _REFUSED), at, count
+        if at >= end or buf[at] != _LIST_END or px == 0 or count >= len(keys):
+            return _REFUSED, at, count
+        keys[count] = sign * px
+        sizes[count] = size
+        count += 1
+        at += 1
+        if at >= end:
+            return _REFUSED, at, count
+        if buf[at] == _LIST_END:
+            return _OK, at + 1, count
+        if buf[at] != _COMMA:
+            return _REFUSED, at, count
+        at += 1
+
+
+@njit(cache=True)
+def _symbol_matches(buf, at, end, symbol):
+    """Position after the closing quote where the string at `at` is `symbol`; -1 otherwise."""
+    if not _match(buf, at, symbol) or at + len(symbol) >= end or buf[at + len(symbol)] != _QUOTE:
+        return -1
+    return at + len(symbol) + 1
+
+
+@njit(cache=True)
+def _depth(buf, at, end, symbol, clock_key, has_pu, px_decimals, sz_decimals, keys, sides, sizes, n_levels, row):
+    """Read the members of a depthUpdate after its `e`. Gives (status, position after `}`, levels)."""
+    seen = 0
+    found_pu = False
+    while at < end and buf[at] == _COMMA:
+        if at + 4 >= end or buf[at + 1] != _QUOTE:
+            return _REFUSED, at, n_levels
+        key = buf[at + 2]
+        if buf[at + 3] == _QUOTE and buf[at + 4] == _COLON:
+            at += 5
+            bit = 0
+            if key == 115:  # s
+                bit = 1
+                at = _symbol_matches(buf, at + 1, end, symbol) if buf[at] == _QUOTE else -1
+            elif key == 85:  # U
+                bit = 2
+                row[DEPTH_FIRST_ID], at = _integer(buf, at, end)
+            elif key == 117:  # u
+                bit = 4
+                row[DEPTH_LAST_ID], at = _integer(buf, at, end)
+            elif key == 69 or key == 84:  # E, T
+                bit = 8 if key == 69 else 16
+                value, at = _integer(buf, at, end)
+                if key == clock_key:
+                    row[DEPTH_MS] = value
+            elif key == 98 or key == 97:  # b, a
+                bit = 32 if key == 98 else 64
+                before = n_levels
+                sign = 1 if key == 98 else -1
+                status, at, n_levels = _levels(buf, at, end, px_decimals, sz_decimals, sign, keys, sizes, n_levels)
+                if status != _OK:
+                    return status, at, n_levels
+                for k in range(before, n_levels):
+                    sides[k] = 0 if key == 98 else 1
+            else:
+                at = _skip_scalar(buf, at, end)
+            if at < 0 or seen & bit:
+                return _REFUSED, at, n_levels
+            seen |= bit
+        elif key == 112 and buf[at + 3] == 117 and buf[at + 4] == _QUOTE:  # pu
+            if found_pu or at + 5 >= end or buf[at + 5] != _COLON:
+                return _REFUSED, at, n_levels
+            found_pu = True
+            row[DEPTH_PREV_ID], at = _integer(buf, at + 6, end)
+            if at < 0:
+                return _REFUSED, at, n_levels
+        else:
+            at = _skip_string(buf, at + 2, end)
+            if at < 0 or at >= end or buf[at] != _COLON:
+                return _REFUSED, at, n_levels
+            at = _skip_scalar(buf, at + 1, end)
+            if at < 0:
+                return _REFUSED, at, n_levels
+    need = 1 | 2 | 4 | 32 | 64 | (8 if clock_key == 69 else 16)
+    if (seen & need) != need or found_pu != has_pu or at >= end or buf[at] != _CLOSE:
+        return _REFUSED, at, n_levels
+    if not has_pu:
+        row[DEPTH_PREV_ID] = row[DEPTH_FIRST_ID] - 1
+    if row[DEPTH_LAST_ID] < row[DEPTH_FIRST_ID] or row[DEPTH_PREV_ID] >= row[DEPTH_FIRST_ID]:
+        return _REFUSED, at, n_levels
+    return _OK, at + 1, n_levels
+
+
+@njit(cache=True)
+def _trade(buf, at, end, symbol, is_agg, px_decimals, sz_decimals, row):
+    """Read the members of a trade or aggTrade after its `e`. Gives (status, position after `}`)."""
+    seen = 0
+    first_id = 0
+    last_id = 0
+    row[TRADE_PRINT] = 1
+    while at < end and buf[at] == _COMMA:
+        if at + 4 >= end or buf[at + 1] != _QUOTE:
+            return _REFUSED, at
+        key = buf[at + 2]
+        if buf[at + 3] != _QUOTE or buf[at + 4] != _COLON:
+            at = _skip_string(buf, at + 2, end)
+            if at < 0 or at >= end or buf[at] != _COLON:
+                return _REFUSED, at
+            at = _skip_scalar(buf, at + 1, end)
+            if at < 0:
+                return _REFUSED, at
+            continue
+        at += 5
+        if at >= end:
+            return _REFUSED, at
+        bit = 0
+        if key == 115:  # s
+            bit = 1
+            at = _symbol_matches(buf, at + 1, end, symbol) if buf[at] == _QUOTE else -1
+        elif key == 84:  # T
+            bit = 2
+            row[TRADE_MS], at = _integer(buf, at, end)
+        elif key == 112 or key == 113:  # p, q
+            bit = 4 if key == 112 else 8
+            if buf[at] != _QUOTE:
+                return _REFUSED, at
+            value, at = _decimal(buf, at + 1, end, px_decimals if key == 112 else sz_decimals)
+            if at == -2:
+                return _WRONG_SCALE, at
+            if key == 112:
+                row[TRADE_PX] = value
+            else:
+                row[TRADE_QTY] = value
+        elif key == 109:  # m
+            bit = 16
+            row[TRADE_SELL] = 1 if buf[at] == 116 else 0
+            at = _skip_scalar(buf, at, end)
+        elif (key == 116 and not is_agg) or (key == 97 and is_agg):  # t of trade, a of aggTrade
+            bit = 32
+            row[TRADE_ID], at = _integer(buf, at, end)
+        elif key == 102 and is_agg:  # f
+            bit = 64
+            first_id, at = _integer(buf, at, end)
+        elif key == 108 and is_agg:  # l
+            bit = 128
+            last_id, at = _integer(buf, at, end)
+        elif key == 88 and not is_agg:  # X
+            bit = 256
+            if buf[at] != _QUOTE:
+                return _REFUSED, at
+            row[TRADE_PRINT] = 1 if _match(buf, at + 1, _MARKET) and buf[at + 7] == _QUOTE else 0
+            at = _skip_string(buf, at + 1, end)
+        else:
+            at = _skip_scalar(buf, at, end)
+        if at < 0 or seen & bit:
+            return _REFUSED, at
+        seen |= bit
+    need = 63 | ((64 | 128) if is_agg else 0)
+    if (seen & need) != need or at >= end or buf[at] != _CLOSE or last_id < first_id:
+        return _REFUSED, at
+    row[TRADE_COUNT] = last_id - first_id + 1
+    row[TRADE_AGG] = 1 if is_agg else 0
+    if row[TRADE_PX] == 0:
+        row[TRADE_PRINT] = 0
+    return _OK, at + 1
+
+
+@njit(cache=True)
+def _payload_start(buf, at, end):
+    """(recv_ns, position of the first member of a `ws` payload); position -1: not a ws line, -2: not understood."""
+    if not _match(buf, at, _LINE_HEAD):
+        return 0, -2
+    recv_ns, at = _integer(buf, at + len(_LINE_HEAD), end)
+    if at < 0 or not _match(buf, at, _MONO):
+        return 0, -2
+    at += len(_MONO)
+    if _match(buf, at, _NULL):
+        at += len(_NULL)
+    else:
+        _, at = _integer(buf, at, end)
+    if at < 0 or not _match(buf, at, _CONN):
+        return 0, -2
+    at = _skip_string(buf, at + len(_CONN), end)
+    if at < 0 or not _match(buf, at - 1, _N):
+        return 0, -2
+    _, at = _integer(buf, at - 1 + len(_N), end)
+    if at < 0 or not _match(buf, at, _KIND):
+        return 0, -2
+    at += len(_KIND)
+    if not _match(buf, at, _WS):
+        return recv_ns, -1 if buf[at] != 119 else -2
+    return recv_ns, at + len(_WS)
+
+
+@njit(cache=True)
+def scan(
+    buf,
+    at,
+    symbol,
+    clock_key,
+    has_pu,
+    px_decimals,
+    sz_decimals,
+    depth,
+    level_keys,
+    level_sides,
+    level_sizes,
+    trades,
+    other,
+):
+    """Read whole journal lines from byte `at` of `buf` into tables; strict: what is not understood goes to `other`.
+
+    Args:
+        buf: (n,) uint8, whole lines.
+        symbol: the symbol as the venue writes it (upper case), uint8.
+        clock_key: ASCII of the depth event's clock, `T` or `E`. has_pu: depth events carry `pu`.
+        depth: (rows, DEPTH_COLUMNS) int64 out. level_*: out, one entry per level change. trades: (rows, TRADE_COLUMNS)
+            int64 out. other: (rows, OTHER_COLUMNS) int64 out: lines for the plain decoder and the depth row they precede.
+
+    Returns:
+        (why, position reached, depth rows, trade rows, other rows, book tickers skipped); why is SCAN_DONE, SCAN_FULL
+        (a table is full: call again from the position) or SCAN_SCALE (a number has more decimals than the scale).
+    """
+    n = len(buf)
+    n_depth = 0
+    n_levels = 0
+    n_trades = 0
+    n_other = 0
+    tickers = 0
+    why = SCAN_DONE
+    while at < n:
+        end = at
+        while end < n and buf[end] != _NEWLINE:
+            end += 1
+        # A line of `end - at` bytes holds fewer level changes than bytes / 8: ["1","2"],
+        if (
+            n_depth >= len(depth)
+            or n_trades >= len(trades)
+            or n_other >= len(other)
+            or n_levels + (end - at) // 8 >= len(level_keys)
+        ):
+            why = SCAN_FULL
+            break
+        recv_ns, p = _payload_start(buf, at, end)
+        code = -1
+        if p == -1:
+            code = LINE_CONTROL
+        elif p == -2:
+            code = LINE_FALLBACK
+        else:
+            combined = _match(buf, p, _STREAM)
+            ticker = False
+            if combined:
+                stop = _skip_string(buf, p + len(_STREAM), end)
+                if stop < 0 or not _match(buf, stop - 1, _DATA):
+                    p = -1
+                else:
+                    ticker = _match(buf, stop - 1 - len(_BOOK_TICKER), _BOOK_TICKER)
+                    p = stop - 1 + len(_DATA)
+            if ticker:
+                tickers += 1
+            elif p < 0 or not _match(buf, p, _EVENT):
+                code = LINE_FALLBACK
+            else:
+                p += len(_EVENT)
+                status = _REFUSED
+                levels = n_levels
+                is_depth = _match(buf, p, _DEPTH_UPDATE)
+                is_trade = _match(buf, p, _TRADE)
+                is_agg = _match(buf, p, _AGG_TRADE)
+                if is_depth:
+                    status, p, levels = _depth(
+                        buf,
+                        p + len(_DEPTH_UPDATE),
+                        end,
+                        symbol,
+                        clock_key,
+                        has_pu,
+                        px_decimals,
+                        sz_decimals,
+                        level_keys,
+                        level_sides,
+                        level_sizes,
+                        n_levels,
+                        depth[n_depth],
+                    )
+                elif is_trade or is_agg:
+                    skip = len(_TRADE) if is_trade else len(_AGG_TRADE)
+                    status, p = _trade(buf, p + skip, end, symbol, is_agg, px_decimals, sz_decimals, trades[n_trades])
+                elif _match(buf, p, _MARK):
+                    code = LINE_MARK
+                elif _match(buf, p, _FORCE):
+                    code = LINE_FORCE
+                elif _match(buf, p, _KLINE):
+                    code = LINE_KLINE
+                if status == _WRONG_SCALE:
+                    why = SCAN_SCALE
+                    break
+                closing = 2 if combined else 1
+                if status == _OK:
+                    for k in range(closing):
+                        if p + k >= end or buf[p + k] != _CLOSE:
+                            status = _REFUSED
+                    if p + closing != end:
+                        status = _REFUSED
+                if status == _OK and is_depth:
+                    depth[n_depth, DEPTH_RECV_NS] = recv_ns
+                    depth[n_depth, DEPTH_LEVELS_END] = levels
+                    n_levels = levels
+                    n_depth += 1
+                elif status == _OK:
+                    trades[n_trades, TRADE_RECV_NS] = recv_ns
+                    n_trades += 1
+                elif code < 0:
+                    code = LINE_FALLBACK
+        if code >= 0:
+            other[n_other, OTHER_START] = at
+            other[n_other, OTHER_END] = end
+            other[n_other, OTHER_DEPTH_ROW] = n_depth
+            other[n_other, OTHER_CODE] = code
+            n_other += 1
+        at = end + 1
+    return why, at, n_depth, n_trades, n_other, tickers
+
+
+@njit(cache=True)
+def classify(last_id, final_id, previous_id):
+    """The one sync rule (DESIGN 3.3) for the first event, the chain and the merge of connections.
+
+    last_id: the snapshot's id or the last applied one; final_id: the event's `u`; previous_id: its `pu`.
+    """
+    if final_id < last_id:
+        return DROP
+    if final_id == last_id:
+        return CONFIRM
+    if previous_id <= last_id:
+        return APPLY
+    return GAP
+
+
+@njit(cache=True)
+def set_level(keys, sizes, count, key, size):
+    """Set the absolute size at `key` in a side of `count` levels (0 removes). Gives the new count."""
+    lo = 0
+    hi = count
+    # Gallop from the best, where most changes are.
+    step = 1
+    while step <= count and keys[count - step] >= key:
+        hi = count - step
+        step *= 2
+    if step <= count:
+        lo = count - step
+    while lo < hi:
+        middle = (lo + hi) // 2
+        if keys[middle] < key:
+            lo = middle + 1
+        else:
+            hi = middle
+    if lo < count and keys[lo] == key:
+        if size > 0:
+            sizes[lo] = size
+            return count
+        for k in range(lo, count - 1):
+            keys[k] = keys[k + 1]
+            sizes[k] = sizes[k + 1]
+        return count - 1
+    if size == 0:
+        return count
+    for k in range(count, lo, -1):
+        keys[k] = keys[k - 1]
+        sizes[k] = sizes[k - 1]
+    keys[lo] = key
+    sizes[lo] = size
+    return count + 1
+
+
+@njit(cache=True)
+def top_levels(keys, sizes, count, known_key, out_keys, out_sizes):
+    """Best levels of a side into out_* (LOWEST_KEY, 0 where there is none). Gives how many of them are known.
+
+    A level beyond `known_key` is unknown, and so is every one behind it; where the whole side is known (LOWEST_KEY) all
+    asked levels are, absent ones included.
+    """
+    depth = len(out_keys)
+    for m in range(depth):
+        at = count - 1 - m
+        if at >= 0 and keys[at] >= known_key:
+            out_keys[m] = keys[at]
+            out_sizes[m] = sizes[at]
+        else:
+            for rest in range(m, depth):
+                out_keys[rest] = LOWEST_KEY
+                out_sizes[rest] = 0
+            return depth if known_key == LOWEST_KEY else m
+    return depth
+
+
+@njit(cache=True)
+def _flow(before_key, before_size, after_key, after_size):
+    """One side's part of e_n (Cont, Kukanov and Stoikov 2014): added where the price is as good, removed where as bad."""
+    flow = 0
+    if after_key >= before_key:
+        flow += after_size
+    if after_key <= before_key:
+        flow -= before_size
+    return flow
+
+
+@njit(cache=True)
+def apply_levels(keys, sizes, counts, change_keys, change_sides, change_sizes, start, stop):
+    """Set every level change in [start, stop) of the change arrays. keys, sizes: (2, capacity); counts: (2,)."""
+    for k in range(start, stop):
+        side = change_sides[k]
+        counts[side] = set_level(keys[side], sizes[side], counts[side], change_keys[k], change_sizes[k])
+
+
+@njit(cache=True)
+def refresh_top(keys, sizes, counts, known, top_keys, top_sizes, top_known):
+    """Recompute the best OFI_LEVELS levels of both sides."""
+    for side in range(2):
+        top_known[side] = top_levels(
+            keys[side], sizes[side], counts[side], known[side], top_keys[side], top_sizes[side]
+        )
+
+
+@njit(cache=True)
+def _emit_rows(
+    until_ms,
+    step_ms,
+    first_ms,
+    last_ms,
+    state,
+    keys,
+    sizes,
+    counts,
+    known,
+    ofi,
+    ofi_known,
+    row_ints,
+    row_keys,
+    row_sizes,
+    row_known,
+    row_ofi,
+    n_rows,
+):
+    """Write the grid rows with ts <= until_ms, within (first_ms, last_ms]. Gives (n_rows, finished without filling up)."""
+    while state[NEXT_ROW_MS] <= until_ms:
+        ts = state[NEXT_ROW_MS]
+        if ts > last_ms:
+            return n_rows, True
+        if ts > first_ms and state[STATE] != NO_ROWS:
+            if n_rows >= len(row_ints):
+                return n_rows, False
+            live = state[STATE] == LIVE
+            row_ints[n_rows, 0] = ts
+            row_ints[n_rows, 1] = state[LAST_ID]
+            row_ints[n_rows, 2] = state[N_UPDATES]
+            row_ints[n_rows, 3] = state[STATE]
+            for side in range(2):
+                if live:
+                    row_known[n_rows, side] = top_levels(
+                        keys[side],
+                        sizes[side],
+                        counts[side],
+                        known[side],
+                        row_keys[n_rows, side],
+                        row_sizes[n_rows, side],
+                    )
+                else:
+                    row_known[n_rows, side] = 0
+            for m in range(OFI_LEVELS):
+                row_ofi[n_rows, m] = ofi[m]
+            row_known[n_rows, 2] = ofi_known[0] if live and state[OFI_VALID] == 1 else 0
+            n_rows += 1
+            state[NEXT_ROW_MS] = ts + step_ms
+        elif ts <= first_ms:
+            # Rows that another task owns: jump, the interval's sums start afresh below.
+            state[NEXT_ROW_MS] = min((until_ms // step_ms + 1) * step_ms, (first_ms // step_ms + 1) * step_ms)
+        else:
+            state[NEXT_ROW_MS] = (until_ms // step_ms + 1) * step_ms
+        state[N_UPDATES] = 0
+        state[OFI_VALID] = 1
+        ofi_known[0] = OFI_LEVELS
+        for m in range(OFI_LEVELS):
+            ofi[m] = 0
+    return n_rows, True
+
+
+@njit(cache=True)
+def emit_rows_until(
+    until_ms,
+    step_ms,
+    first_ms,
+    last_ms,
+    state,
+    keys,
+    sizes,
+    counts,
+    known,
+    ofi,
+    ofi_known,
+    row_ints,
+    row_keys,
+    row_sizes,
+    row_known,
+    row_ofi,
+    n_rows,
+):
+    """Grid rows up to `until_ms` without a new event, such as those of a gap that the data end in."""
+    return _emit_rows(
+        until_ms,
+        step_ms,
+        first_ms,
+        last_ms,
+        state,
+        keys,
+        sizes,
+        counts,
+        known,
+        ofi,
+        ofi_known,
+        row_ints,
+        row_keys,
+        row_sizes,
+        row_known,
+        row_ofi,
+        n_rows,
+    )
+
+
+@njit(cache=True)
+def replay(
+    depth,
+    first,
+    stop,
+    change_keys,
+    change_sides,
+    change_sizes,
+    state,
+    keys,
+    sizes,
+    counts,
+    known,
+    top_keys,
+    top_sizes,
+    top_known,
+    ofi,
+    ofi_known,
+    step_ms,
+    first_ms,
+    last_ms,
+    row_ints,
+    row_keys,
+    row_sizes,
+    row_known,
+    row_ofi,
+    n_rows,
+):
+    """Run depth events [first, stop) through the sync rule and the ladder, writing grid rows on the way.
+
+    Args:
+        depth, change_*: the scan's tables. keys, sizes: (2, capacity) with room for every change. counts, known: (2,).
+        top_*: best levels after the last event. ofi: (OFI_LEVELS,) sums of the running interval. ofi_known: (1,).
+        step_ms: the grid; 0 writes no rows (live use). Rows are written for ts in (first_ms, last_ms].
+
+    Returns:
+        (why, next event, n_rows): END_OF_EVENTS; GAP_FOUND at the event that does not continue; ROWS_FULL before the
+        event: call again; PAST_THE_END: the clock has passed last_ms.
+    """
+    before_keys = np.empty((2, OFI_LEVELS), np.int64)
+    before_sizes = np.empty((2, OFI_LEVELS), np.int64)
+    for i in range(first, stop):
+        action = classify(state[LAST_ID], depth[i, DEPTH_LAST_ID], depth[i, DEPTH_PREV_ID])
+        if action == DROP:
+            continue
+        if action == GAP:
+            return GAP_FOUND, i, n_rows
+        clock_ms = max(state[CLOCK_MS], depth[i, DEPTH_MS])
+        if step_ms > 0:
+            n_rows, finished = _emit_rows(
+                clock_ms,
+                step_ms,
+                first_ms,
+                last_ms,
+                state,
+                keys,
+                sizes,
+                counts,
+                known,
+                ofi,
+                ofi_known,
+                row_ints,
+                row_keys,
+                row_sizes,
+                row_known,
+                row_ofi,
+                n_rows,
+            )
+            if not finished:
+                return ROWS_FULL, i, n_rows
+            if clock_ms >= last_ms:
+                return PAST_THE_END, i, n_rows
+        if state[STATE] != LIVE:
+            # The book is known from here on; what flowed before is not, so this interval's OFI stays null.
+            state[STATE] = LIVE
+            state[OFI_VALID] = 0
+            state[N_UPDATES] = 0
+            if step_ms > 0:
+                state[NEXT_ROW_MS] = (clock_ms // step_ms + 1) * step_ms
+        state[CLOCK_MS] = clock_ms
+        state[N_UPDATES] += 1
+        if action == CONFIRM:
+            continue
+        start = 0 if i == 0 else depth[i - 1, DEPTH_LEVELS_END]
+        before_keys[:] = top_keys
+        before_sizes[:] = top_sizes
+        known_before = min(top_known[0], top_known[1])
+        apply_levels(keys, sizes, counts, change_keys, change_sides, change_sizes, start, depth[i, DEPTH_LEVELS_END])
+        refresh_top(keys, sizes, counts, known, top_keys, top_sizes, top_known)
+        ofi_known[0] = min(ofi_known[0], known_before, top_known[0], top_known[1])
+        for m in range(OFI_LEVELS):
+            ofi[m] += _flow(before_keys[0, m], before_sizes[0, m], top_keys[0, m], top_sizes[0, m])
+            ofi[m] -= _flow(before_keys[1, m], before_sizes[1, m], top_keys[1, m], top_sizes[1, m])
+        state[LAST_ID] = depth[i, DEPTH_LAST_ID]
+    return END_OF_EVENTS, stop, n_rows

@@ -1,0 +1,74 @@
+"""The book line that heads a raw file: the whole live book, so that the file stands alone."""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from midas_ray.book import kernels as k
+from midas_ray.book.events import level_ints
+from midas_ray.book.ladder import ASK, BID, Snapshot
+from midas_ray.book.scale import Scale
+from midas_ray.book.sync import BookSync
+from midas_ray.venues.messages import Level
+
+
+class BookLine(msgspec.Struct, frozen=True):
+    """Body of a `book` line.
+
+    T: exchange time of the last applied event, ms. known_bid, known_ask: worst price up to which the side is complete,
+    None for a whole side. after_n: the last frame the book holds. last_trade_id, last_trade_ms: the trade stream so far.
+    """
+
+    last_update_id: int
+    after_n: int
+    T: int
+    known_bid: str | None
+    known_ask: str | None
+    bids: list[Level]
+    asks: list[Level]
+    last_trade_id: int | None = None
+    last_trade_ms: int | None = None
+
+
+decode_book_line = msgspec.json.Decoder(BookLine).decode
+
+
+def book_fields(sync: BookSync, after_n: int, last_trade_id: int | None, last_trade_ms: int | None) -> dict[str, Any]:
+    """Body of the line of a live book."""
+    scale, ladder = sync.scale, sync.ladder
+    known = [
+        None if ladder.known[side] == k.LOWEST_KEY else scale.px_text(abs(int(ladder.known[side])))
+        for side in (BID, ASK)
+    ]
+    return {
+        "last_update_id": sync.last_id,
+        "after_n": after_n,
+        "T": sync.clock_ms,
+        "known_bid": known[BID],
+        "known_ask": known[ASK],
+        "last_trade_id": last_trade_id,
+        "last_trade_ms": last_trade_ms,
+        "bids": ladder.levels_text(BID, scale),
+        "asks": ladder.levels_text(ASK, scale),
+    }
+
+
+def book_scale(line: BookLine, scale: Scale) -> Scale:
+    """The smallest scale that holds `scale` and the line's numbers."""
+    for px, size in (*line.bids, *line.asks):
+        scale = scale.widened(px, size)
+    return scale
+
+
+def book_snapshot(line: BookLine, scale: Scale) -> Snapshot:
+    """The line's book at `scale`. Raises ScaleTooSmallError, ValueError."""
+    sides = []
+    for levels, sign in ((line.bids, 1), (line.asks, -1)):
+        keys, sizes = level_ints(levels, sign, scale)
+        sides.append((np.array(keys[::-1], np.int64), np.array(sizes[::-1], np.int64)))
+    known = np.full(2, k.LOWEST_KEY, np.int64)
+    for side, (text, sign) in enumerate(((line.known_bid, 1), (line.known_ask, -1))):
+        if text is not None:
+            known[side] = sign * scale.px_int(text)
+    return Snapshot(line.last_update_id, (sides[0], sides[1]), known)

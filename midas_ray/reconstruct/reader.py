@@ -1,0 +1,201 @@
+"""From raw journal blocks to typed tables: the strict compiled scan, with the plain decoder for every line it refuses."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from midas_ray.book import kernels as k
+from midas_ray.book.events import DepthEvents, IntArray, decode_depth
+from midas_ray.book.scale import Scale, ScaleTooSmallError
+from midas_ray.capture.journal import JournalLine, decode_line
+from midas_ray.errors import DataError
+from midas_ray.venues.base import Venue, frame_address
+from midas_ray.venues.messages import AggTrade, DepthUpdate, ForceOrder, Kline, MarkPrice, Trade
+
+_decode_depth = msgspec.json.Decoder(DepthUpdate).decode
+_decode_trade = msgspec.json.Decoder(Trade).decode
+_decode_agg_trade = msgspec.json.Decoder(AggTrade).decode
+_decode_mark = msgspec.json.Decoder(MarkPrice).decode
+_decode_force = msgspec.json.Decoder(ForceOrder).decode
+_decode_kline = msgspec.json.Decoder(Kline).decode
+
+
+class _Data(msgspec.Struct, frozen=True):
+    data: msgspec.Raw
+
+
+_decode_data = msgspec.json.Decoder(_Data).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a stretch of lines holds, in the file's order.
+
+    depth: events that precede the lines in `controls`, or none. trades: (n, TRADE_COLUMNS) int64 at `scale`.
+    controls: rest, book and event lines. marks, forced, klines: typed messages. undecodable: lines kept raw that no
+    decoder understands. tickers: bookTicker frames passed over. last_recv_ns: receive time of the last line.
+    """
+
+    depth: DepthEvents | None = None
+    trades: IntArray | None = None
+    controls: tuple[JournalLine, ...] = ()
+    control_bytes: tuple[bytes, ...] = ()
+    marks: tuple[MarkPrice, ...] = ()
+    forced: tuple[ForceOrder, ...] = ()
+    klines: tuple[Kline, ...] = ()
+    undecodable: int = 0
+    tickers: int = 0
+
+
+class BlockReader:
+    """Turns decompressed blocks of whole lines of one symbol into batches.
+
+    `scale` grows when a number needs more decimals; batches before and after then differ in scale, and the reader says
+    so by `scale` at the time each batch is yielded. Buffers are reused: a batch's depth and trades are copies.
+    """
+
+    def __init__(self, venue: Venue, symbol: str, scale: Scale | None = None) -> None:
+        self.venue = venue
+        self.symbol = symbol
+        self.scale = scale or Scale()
+        self._symbol_bytes = np.frombuffer(symbol.upper().encode(), np.uint8)
+        self._clock_key = ord(venue.depth_clock)
+
+    def read(self, block: bytes) -> Iterator[Batch]:
+        """Batches of a block. Raises DataError where a line belongs to another symbol."""
+        buffer = np.frombuffer(block, np.uint8)
+        rows = max(len(block) // 120, 64)
+        depth = np.zeros((rows, k.DEPTH_COLUMNS), np.int64)
+        levels = max(len(block) // 12, 4096)
+        keys, sizes, sides = np.empty(levels, np.int64), np.empty(levels, np.int64), np.empty(levels, np.int8)
+        trades = np.zeros((rows, k.TRADE_COLUMNS), np.int64)
+        other = np.zeros((rows, k.OTHER_COLUMNS), np.int64)
+        at = 0
+        while at < len(block):
+            scale = self.scale
+            why, reached, n_depth, n_trades, n_other, tickers = k.scan(
+                *(buffer, at, self._symbol_bytes, self._clock_key, self.venue.has_previous_id),
+                *(scale.px_decimals, scale.sz_decimals, depth, keys, sides, sizes, trades, other),
+            )
+            end = int(depth[n_depth - 1, k.DEPTH_LEVELS_END]) if n_depth else 0
+            events = DepthEvents(depth[:n_depth].copy(), keys[:end].copy(), sides[:end].copy(), sizes[:end].copy())
+            yield Batch(trades=trades[:n_trades].copy(), tickers=tickers)
+            yield from self._others(block, other[:n_other], events)
+            if why == k.SCAN_FULL and reached == at:
+                raise DataError(
+                    f"{self.symbol}: a raw line of over {len(block)} bytes; expected lines of a few MB at most"
+                )
+            if why == k.SCAN_SCALE:
+                line_end = block.index(b"\n", reached)
+                yield from self._plain(block[reached:line_end])
+                reached = line_end + 1
+            at = reached
+
+    def _others(self, block: bytes, other: IntArray, events: DepthEvents) -> Iterator[Batch]:
+        """Depth events and the lines between them, in order."""
+        done = 0
+        for start, end, depth_row, code in other.tolist():
+            line = block[start:end]
+            if code == k.LINE_CONTROL or code == k.LINE_FALLBACK:
+                if depth_row > done:
+                    yield Batch(depth=_part(events, done, depth_row))
+                    done = depth_row
+                yield from self._plain(line)
+            else:
+                yield self._typed(decode_line(line), code)
+        if len(events) > done:
+            yield Batch(depth=_part(events, done, len(events)))
+
+    def _typed(self, line: JournalLine, code: int) -> Batch:
+        payload = bytes(line.payload)
+        data = bytes(_decode_data(payload).data) if payload.startswith(b'{"stream"') else payload
+        try:
+            if code == k.LINE_MARK:
+                return Batch(marks=(_decode_mark(data),))
+            if code == k.LINE_FORCE:
+                return Batch(forced=(_decode_force(data),))
+            return Batch(klines=(_decode_kline(data),))
+        except msgspec.DecodeError:
+            return Batch(undecodable=1)
+
+    def _plain(self, raw: bytes) -> Iterator[Batch]:
+        """One line through the plain decoder; widens the scale where it must."""
+        try:
+            line = decode_line(raw)
+        except msgspec.DecodeError:
+            yield Batch(undecodable=1)
+            return
+        if line.kind != "ws":
+            yield Batch(controls=(line,), control_bytes=(raw,))
+            return
+        if not bytes(line.payload):
+            yield Batch(undecodable=1)
+            return
+        while True:
+            try:
+                yield self._decoded(line)
+            except ScaleTooSmallError as error:
+                self.scale = error.scale
+                continue
+            except (msgspec.DecodeError, ValueError):
+                yield Batch(undecodable=1)
+            return
+
+    def _decoded(self, line: JournalLine) -> Batch:
+        payload = bytes(line.payload)
+        address = frame_address(payload)
+        if address is None:
+            return Batch()
+        kind, symbol = address
+        if symbol != self.symbol:
+            raise DataError(
+                f"expected only {self.symbol} in its raw files, found a frame of {symbol}; "
+                "move the file to the folder of its own symbol, or import it again"
+            )
+        data = bytes(_decode_data(payload).data) if payload.startswith(b'{"stream"') else payload
+        if kind == "depth":
+            venue = self.venue
+            message = _decode_depth(data)
+            return Batch(
+                depth=decode_depth(message, line.recv_ns, venue.depth_clock, venue.has_previous_id, self.scale)
+            )
+        if kind == "trade":
+            return Batch(trades=trade_row(_decode_trade(data), line.recv_ns, self.scale))
+        if kind == "aggTrade":
+            return Batch(trades=agg_trade_row(_decode_agg_trade(data), line.recv_ns, self.scale))
+        if kind == "markPrice":
+            return Batch(marks=(_decode_mark(data),))
+        if kind == "forceOrder":
+            return Batch(forced=(_decode_force(data),))
+        if kind == "kline":
+            return Batch(klines=(_decode_kline(data),))
+        return Batch(tickers=1)
+
+
+def trade_row(trade: Trade, recv_ns: int, scale: Scale) -> npt.NDArray[np.int64]:
+    """(1, TRADE_COLUMNS) of a trade; a print has X absent or MARKET and p > 0. Raises ScaleTooSmallError, ValueError."""
+    px, qty = scale.px_int(trade.p), scale.sz_int(trade.q)
+    is_print = trade.X in (None, "MARKET") and px > 0
+    return np.array([[recv_ns, trade.T, trade.t, px, qty, trade.m, 1, is_print, 0]], np.int64)
+
+
+def agg_trade_row(trade: AggTrade, recv_ns: int, scale: Scale) -> npt.NDArray[np.int64]:
+    """(1, TRADE_COLUMNS) of an aggregate trade. Raises ScaleTooSmallError, ValueError."""
+    if trade.l < trade.f:
+        raise ValueError(f"expected f <= l in aggTrade, found f={trade.f} l={trade.l}")
+    px, qty = scale.px_int(trade.p), scale.sz_int(trade.q)
+    return np.array([[recv_ns, trade.T, trade.a, px, qty, trade.m, trade.l - trade.f + 1, px > 0, 1]], np.int64)
+
+
+def _part(events: DepthEvents, first: int, stop: int) -> DepthEvents:
+    """Events [first, stop) as a table of their own."""
+    if first == 0 and stop == len(events):
+        return events
+    start = 0 if first == 0 else int(events.table[first - 1, k.DEPTH_LEVELS_END])
+    end = int(events.table[stop - 1, k.DEPTH_LEVELS_END])
+    table = events.table[first:stop].copy()
+    table[:, k.DEPTH_LEVELS_END] -= start
+    return DepthEvents(table, events.keys[start:end], events.sides[start:end], events.sizes[start:end])
