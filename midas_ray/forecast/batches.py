@@ -1,0 +1,222 @@
+"""Windows as batches of tensors, cut by one gather instead of per-sample Python.
+
+The dictionaries have the keys and shapes that pytorch-forecasting's `TimeSeriesDataSet` would give.
+Legend: n rows of the panel, w windows, B batch, L input buckets, H horizons, R reals.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from midas_ray.dataset.panel import FloatArray, IntArray, Panel
+from midas_ray.dataset.scaling import CLIP, Normalizer
+from midas_ray.dataset.windows import targets_bps
+from midas_ray.errors import DataError
+
+DAY_US = 86_400_000_000
+RELATIVE_TIME = "relative_time"
+"""Input made here: steps from the origin, in input lengths."""
+
+Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
+
+
+def known_ahead(name: str, ts_us: IntArray) -> FloatArray:
+    """hour_sin or hour_cos at `ts_us`: 2 pi x the share of the UTC day that has passed."""
+    angle = 2 * np.pi * (ts_us % DAY_US) / DAY_US
+    return np.sin(angle) if name == "hour_sin" else np.cos(angle)
+
+
+KNOWN_AHEAD = ("hour_sin", "hour_cos")
+
+
+def decoder_reals(normalizer: Normalizer) -> tuple[str, ...]:
+    """Inputs that are known for the future."""
+    return (*(name for name in KNOWN_AHEAD if name in normalizer.column_names), RELATIVE_TIME)
+
+
+def encoder_reals(normalizer: Normalizer) -> tuple[str, ...]:
+    """Names of the R inputs, in the order of the tensors."""
+    return (
+        *(column.name for column in normalizer.row_columns),
+        *(f"undefined_{family}" for family in normalizer.indicators),
+        *(column.name for column in normalizer.price_columns),
+        RELATIVE_TIME,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSet(Dataset[Batch]):
+    """The windows at some origins of a panel, scaled. Indexed by a tensor of window numbers, it gives a batch.
+
+    Holds plain arrays, so that Ray ships it to workers without a copy.
+    """
+
+    normalizer: Normalizer
+    inputs: npt.NDArray[np.float32]
+    """(n, V) as in `ScaledRows`."""
+    log_prices: FloatArray
+    log_reference: FloatArray
+    symbol: IntArray
+    ts_us: IntArray
+    bucket_us: int
+    origins: IntArray
+    """(w,)"""
+    targets: npt.NDArray[np.float32]
+    """(w, H) in units of the normalizer's target scale; empty (w, 0) where the future is not known."""
+
+    @classmethod
+    def cut(cls, panel: Panel, origins: IntArray, normalizer: Normalizer, with_targets: bool = True) -> Self:
+        """Scale the panel. Raises DataError where a window holds a gap or warm-up null, or a row of another stretch."""
+        rows = normalizer.transform(panel)
+        windows = cls(
+            normalizer=normalizer,
+            inputs=rows.inputs,
+            log_prices=rows.log_prices,
+            log_reference=rows.log_reference,
+            symbol=rows.symbol,
+            ts_us=panel.ts_us,
+            bucket_us=panel.bucket_us,
+            origins=origins,
+            targets=_scaled_targets(panel, origins, normalizer, rows.symbol)
+            if with_targets
+            else np.empty((len(origins), 0), dtype=np.float32),
+        )
+        windows._check()
+        return windows
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    def _check(self) -> None:
+        length = self.normalizer.input_length
+        if len(self.origins) and (self.origins.min() < length - 1 or self.origins.max() >= len(self.ts_us)):
+            raise DataError(f"windows: expected {length} rows before each origin, found fewer")
+        first, last = self.origins - length + 1, self.origins
+        steps = self.ts_us[last] - self.ts_us[first]
+        bad_rows = np.isnan(self.inputs).any(axis=1) | np.isnan(self.log_prices).any(axis=1)
+        bad_before = np.concatenate([[0], np.cumsum(bad_rows | np.isnan(self.log_reference))])
+        apart = (steps != (length - 1) * self.bucket_us) | (self.symbol[last] != self.symbol[first])
+        wrong = apart | (bad_before[last + 1] != bad_before[first])
+        if wrong.any() or np.isnan(self.targets).any():
+            raise DataError(
+                f"windows: expected {length} consecutive buckets without gap or warm-up nulls in the model's columns, "
+                f"found {int(wrong.sum())} of {len(wrong)} windows with some; take origins from window_origins"
+            )
+
+    def __getitem__(self, numbers: npt.ArrayLike) -> Batch:
+        """The windows of these numbers (B,): inputs for the network, and targets (B, H)."""
+        picked = np.asarray(numbers, dtype=np.int64)
+        origin = self.origins[picked]
+        length, horizons = self.normalizer.input_length, self.normalizer.output_length
+        rows = origin[:, None] + np.arange(1 - length, 1)
+        encoder = np.concatenate([self.inputs[rows], *self._price_inputs(rows, origin), self._steps(rows)], axis=2)
+        symbol = self.symbol[origin][:, None, None]
+        target = torch.from_numpy(self.targets[picked])
+        x = {
+            "encoder_cont": torch.from_numpy(encoder),
+            "decoder_cont": torch.from_numpy(self._decoder(origin, encoder.shape[2])),
+            "encoder_cat": torch.from_numpy(np.repeat(symbol, length, axis=1)),
+            "decoder_cat": torch.from_numpy(np.repeat(symbol, horizons, axis=1)),
+            "encoder_target": torch.from_numpy(self._past_targets(rows, origin)),
+            "decoder_target": target,
+            "encoder_lengths": torch.full((len(origin),), length),
+            "decoder_lengths": torch.full((len(origin),), horizons),
+            "target_scale": torch.tensor([[0.0, 1.0]]).expand(len(origin), 2),
+        }
+        return x, target
+
+    def _price_inputs(self, rows: IntArray, origin: IntArray) -> list[npt.NDArray[np.float32]]:
+        """(B, L, K): price columns in bps from P at the origin, then standardised. In float64 until the end."""
+        columns = self.normalizer.price_columns
+        if not columns:
+            return []
+        symbol = self.symbol[origin]
+        center = np.array([column.center for column in columns]).T[symbol][:, None]
+        scale = np.array([column.scale for column in columns]).T[symbol][:, None]
+        bps = self.log_prices[rows] - self.log_reference[origin][:, None, None]
+        return [np.clip((bps - center) / scale, -CLIP, CLIP).astype(np.float32)]
+
+    def _steps(self, rows: IntArray) -> npt.NDArray[np.float32]:
+        length = self.normalizer.input_length
+        steps = np.arange(1 - length, 1, dtype=np.float32) / length
+        return np.broadcast_to(steps[None, :, None], (*rows.shape, 1))
+
+    def _decoder(self, origin: IntArray, reals: int) -> npt.NDArray[np.float32]:
+        """(B, H, R) with what is known for the future; the other places are not read by the network."""
+        ahead = np.arange(1, self.normalizer.output_length + 1)
+        ts_us = self.ts_us[origin][:, None] + ahead * self.bucket_us
+        result = np.zeros((len(origin), len(ahead), reals), dtype=np.float32)
+        names = encoder_reals(self.normalizer)
+        for name in decoder_reals(self.normalizer):
+            known = ahead / self.normalizer.input_length if name == RELATIVE_TIME else known_ahead(name, ts_us)
+            result[:, :, names.index(name)] = known
+        return result
+
+    def _past_targets(self, rows: IntArray, origin: IntArray) -> npt.NDArray[np.float32]:
+        """(B, L) the target's formula for h <= 0, in units of the first horizon."""
+        scale = np.array(self.normalizer.target_scale_bps)[self.symbol[origin], 0]
+        past = (self.log_reference[rows] - self.log_reference[origin][:, None]) / scale[:, None]
+        return past.astype(np.float32)
+
+
+def _scaled_targets(
+    panel: Panel, origins: IntArray, normalizer: Normalizer, symbol: IntArray
+) -> npt.NDArray[np.float32]:
+    scale = np.array(normalizer.target_scale_bps)[symbol[origins]]
+    return (targets_bps(panel, origins, normalizer.output_length) / scale).astype(np.float32)
+
+
+class WindowSampler(Sampler[torch.Tensor]):
+    """Window numbers of one worker, a batch at a time, reshuffled every epoch.
+
+    Every rank gets equally many batches of equal sizes (what DDP needs): up to `world` - 1 windows of an epoch stay
+    out, others in the next. Lightning calls `set_epoch`, also after a resume: an epoch's order depends on (seed, epoch)
+    alone.
+    """
+
+    def __init__(
+        self, windows: int, batch_size: int, seed: int, rank: int = 0, world: int = 1, most_batches: int | None = None
+    ) -> None:
+        self._windows, self._batch_size, self._seed = windows, batch_size, seed
+        self._rank, self._world = rank, world
+        own = windows // world
+        batches = -(-own // batch_size)
+        self._batches = min(batches, most_batches) if most_batches else batches
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
+        order = torch.randperm(self._windows, generator=generator)[self._rank :: self._world]
+        own = order[: self._windows // self._world]
+        for start in range(0, self._batches * self._batch_size, self._batch_size):
+            yield own[start : start + self._batch_size]
+
+
+class InOrder(Sampler[torch.Tensor]):
+    """Window numbers of one worker in order, for validation and prediction."""
+
+    def __init__(self, windows: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        self._numbers = torch.arange(windows)[rank::world]
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self._numbers) // self._batch_size)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        yield from self._numbers.split(self._batch_size)
+
+
+def batch_loader(windows: WindowSet, sampler: Sampler[torch.Tensor]) -> DataLoader[Any]:
+    """A loader that asks `windows` for whole batches."""
+    return DataLoader(windows, sampler=sampler, batch_size=None)

@@ -1,0 +1,128 @@
+"""pytorch-forecasting's Temporal Fusion Transformer (Lim et al. 2021) with quantile outputs, as a Lightning module."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import lightning.pytorch as pl
+import torch
+from pytorch_forecasting import TemporalFusionTransformer
+from pytorch_forecasting.metrics import QuantileLoss
+
+from midas_ray.dataset.scaling import Normalizer
+from midas_ray.errors import UsageError
+from midas_ray.forecast.batches import Batch, decoder_reals, encoder_reals
+from midas_ray.settings import NetworkSettings
+
+SYMBOL = "symbol"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Architecture:
+    """Everything that fixes the shape of the network: enough to rebuild it for stored weights."""
+
+    encoder_reals: tuple[str, ...]
+    decoder_reals: tuple[str, ...]
+    symbols: int
+    """Categories of the static input."""
+    input_length: int
+    quantiles: tuple[float, ...]
+    hidden_dim: int
+    n_heads: int
+    dropout: float
+
+    def __post_init__(self) -> None:
+        if self.n_heads > self.hidden_dim:
+            raise UsageError(f"--n-heads {self.n_heads}: expected at most --hidden-dim, found {self.hidden_dim}")
+
+    @classmethod
+    def of(cls, normalizer: Normalizer, network: NetworkSettings, quantiles: tuple[float, ...]) -> Self:
+        return cls(
+            encoder_reals=encoder_reals(normalizer),
+            decoder_reals=decoder_reals(normalizer),
+            symbols=len(normalizer.symbols),
+            input_length=normalizer.input_length,
+            quantiles=quantiles,
+            hidden_dim=network.hidden_dim,
+            n_heads=network.n_heads,
+            dropout=network.dropout,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        lists = ("encoder_reals", "decoder_reals", "quantiles")
+        return cls(**{**stored, **{name: tuple(stored[name]) for name in lists}})
+
+
+def _prediction(out: dict[str, Any]) -> Any:
+    """The network's output as it is: targets are unscaled outside, in float64."""
+    return out["prediction"]
+
+
+def build_network(architecture: Architecture) -> TemporalFusionTransformer:
+    """A freshly initialised network; its output is (B, H, Q) in scaled units."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Attribute .* is an instance of `nn.Module`")
+        return TemporalFusionTransformer(**_options(architecture))
+
+
+def _options(architecture: Architecture) -> dict[str, Any]:
+    return dict(
+        hidden_size=architecture.hidden_dim,
+        attention_head_size=architecture.n_heads,
+        hidden_continuous_size=min(8, architecture.hidden_dim),
+        lstm_layers=1,
+        dropout=architecture.dropout,
+        output_size=len(architecture.quantiles),
+        loss=QuantileLoss(list(architecture.quantiles)),
+        max_encoder_length=architecture.input_length,
+        static_categoricals=[SYMBOL],
+        x_categoricals=[SYMBOL],
+        embedding_sizes={SYMBOL: (architecture.symbols, min(8, 1 + architecture.symbols // 2))},
+        x_reals=list(architecture.encoder_reals),
+        time_varying_reals_encoder=list(architecture.encoder_reals),
+        time_varying_reals_decoder=list(architecture.decoder_reals),
+        logging_metrics=torch.nn.ModuleList([]),
+        output_transformer=_prediction,
+    )
+
+
+def start_at_baseline(network: TemporalFusionTransformer, scaled_quantiles: torch.Tensor) -> None:
+    """Let the untrained network forecast `scaled_quantiles` (Q,) at every horizon: training begins at a baseline."""
+    with torch.no_grad():
+        network.output_layer.weight.zero_()
+        network.output_layer.bias.copy_(scaled_quantiles)
+
+
+def pinball(prediction_BHQ: torch.Tensor, target_BH: torch.Tensor, quantiles_Q: torch.Tensor) -> torch.Tensor:
+    """Mean pinball loss over windows, horizons and quantiles, in scaled units."""
+    error = target_BH[:, :, None] - prediction_BHQ
+    return torch.maximum(quantiles_Q * error, (quantiles_Q - 1) * error).mean()
+
+
+class QuantileForecaster(pl.LightningModule):
+    """Trains the network with Adam on the mean pinball loss. Logs `train_loss` and `val_loss`."""
+
+    def __init__(self, network: TemporalFusionTransformer, quantiles: tuple[float, ...], learning_rate: float) -> None:
+        super().__init__()
+        self.network = network
+        self.learning_rate = learning_rate
+        self.register_buffer("quantiles", torch.tensor(quantiles), persistent=False)
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        x, target = batch
+        return pinball(self.network(x)["prediction"], target, self.quantiles)
+
+    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
+        return self._loss(batch)
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        size = len(batch[1])
+        self.log("val_loss", self._loss(batch), on_epoch=True, batch_size=size, sync_dist=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
