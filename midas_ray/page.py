@@ -25,6 +25,9 @@ from plotly.offline import get_plotlyjs
 Tone = Literal["good", "bad", "neutral"]
 Cell = str | int | float | None
 
+_SHORT = 40
+"""Characters of a text cell that is not broken over lines."""
+
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
 
@@ -186,7 +189,9 @@ def _cell(value: Cell, digits: int) -> str:
     if value is None or value != value:  # NaN is the only value unequal to itself
         return '<td class="n">&ndash;</td>'
     if isinstance(value, bool | str):
-        return f"<td>{escape(str(value))}</td>"
+        text = str(value)
+        kind = ' class="short"' if len(text) <= _SHORT else ""
+        return f"<td{kind}>{escape(text)}</td>"
     text = f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
     return f'<td class="n">{text.replace("-", "&minus;")}</td>'
 
@@ -223,10 +228,11 @@ figcaption {{ max-width: 46rem; margin-top: 2px; }}
 .scroll {{ overflow-x: auto; margin: 16px 0 4px; }}
 table {{ border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; min-width: 50%; }}
 caption {{ text-align: left; padding-bottom: 6px; }}
-th {{ text-align: left; font-weight: 600; border-bottom: 1px solid {Colour.reference}; white-space: nowrap; }}
-th, td {{ padding: 5px 18px 5px 0; vertical-align: top; }}
-td {{ border-bottom: 1px solid {Colour.grid}; }}
-.n {{ text-align: right; white-space: nowrap; }}
+th {{ text-align: left; font-weight: 600; border-bottom: 1px solid {Colour.reference}; vertical-align: bottom; }}
+th, td {{ padding: 5px 18px 5px 0; }}
+td {{ border-bottom: 1px solid {Colour.grid}; vertical-align: top; }}
+td.n, td.short {{ white-space: nowrap; }}
+.n {{ text-align: right; }}
 @media (max-width: 640px) {{
   main {{ padding: 24px 14px 48px; }}
   dl {{ grid-template-columns: 1fr; gap: 0; }}
@@ -253,6 +259,7 @@ $script
 $contents
 $body
 </main>
+<script>addEventListener("load", () => dispatchEvent(new Event("resize")));</script>
 </body>
 </html>
 """)

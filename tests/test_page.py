@@ -25,7 +25,7 @@ def test_text_from_the_data_is_escaped_everywhere() -> None:
     assert "<script>" not in html
     assert "Title &lt;b&gt;" in html
     assert "a &lt; b" in html
-    assert "<td>&lt;td&gt;</td>" in html
+    assert '<td class="short">&lt;td&gt;</td>' in html
     assert "&lt;i&gt;" in html
 
 
