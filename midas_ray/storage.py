@@ -44,9 +44,7 @@ class Storage:
             try:
                 self.fs, self.root = pafs.FileSystem.from_uri(data_dir)
             except (pa.ArrowInvalid, OSError) as error:
-                raise StorageError(
-                    f"DATA_DIR {data_dir}: not a folder or URI that pyarrow can open: {error}"
-                ) from None
+                raise StorageError(f"DATA_DIR {data_dir}: not a folder or URI that pyarrow can open: {error}") from None
         else:
             self.fs, self.root = pafs.LocalFileSystem(), str(Path(data_dir).expanduser().resolve())
 
@@ -120,6 +118,25 @@ class Storage:
         with self.atomic_output(relative) as stream:
             pq.write_table(table, stream, compression="zstd", compression_level=1)
 
+    def stage_parquet(self, relative: str, table: pa.Table, metadata: dict[str, str]) -> str:
+        """Write `table` under a temporary name beside `relative`; gives that name for `publish` or `delete`."""
+        folder, _, name = relative.rpartition("/")
+        staged = f"{folder}/.tmp-{uuid.uuid4().hex[:12]}-{name}"
+        merged = dict(table.schema.metadata or {}) | {key.encode(): value.encode() for key, value in metadata.items()}
+        try:
+            self.fs.create_dir(self._full(folder), recursive=True)
+            with self.fs.open_output_stream(self._full(staged)) as stream:
+                pq.write_table(table.replace_schema_metadata(merged), stream, compression="zstd", compression_level=1)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write {self._full(relative)}: {error}; check the disk and permissions"
+            ) from None
+        return staged
+
+    def publish(self, staged: str, relative: str) -> None:
+        """Give a staged file its final name, in the place of an older one."""
+        self.fs.move(self._full(staged), self._full(relative))
+
     def read_parquet(self, relative: str, columns: list[str] | None = None) -> pa.Table:
         """Read one Parquet file. Raises CorruptFileError with one line where it is damaged."""
         try:
@@ -157,9 +174,7 @@ class Storage:
             probe.write_bytes(b"")
             probe.unlink()
         except OSError as error:
-            raise StorageError(
-                f"DATA_DIR {folder}: expected a writable folder, found: {error.strerror}"
-            ) from None
+            raise StorageError(f"DATA_DIR {folder}: expected a writable folder, found: {error.strerror}") from None
 
     def partitions(self, table: str) -> dict[Partition, list[str]]:
         """The files of `table`, by partition, both in order."""

@@ -17,7 +17,7 @@ class BookLine(msgspec.Struct, frozen=True):
     """Body of a `book` line.
 
     T: exchange time of the last applied event, ms. known_bid, known_ask: worst price up to which the side is complete,
-    None for a whole side. after_n: the last frame the book holds. last_trade_id, last_trade_ms: the trade stream so far.
+    None for a whole side. after_n: the last frame the book holds. last_trade_id, last_trade_ms: the trade stream so far. streams: the kinds collected.
     """
 
     last_update_id: int
@@ -29,13 +29,14 @@ class BookLine(msgspec.Struct, frozen=True):
     asks: list[Level]
     last_trade_id: int | None = None
     last_trade_ms: int | None = None
+    streams: list[str] = []
 
 
 decode_book_line = msgspec.json.Decoder(BookLine).decode
 
 
-def book_fields(sync: BookSync, after_n: int, last_trade_id: int | None, last_trade_ms: int | None) -> dict[str, Any]:
-    """Body of the line of a live book."""
+def book_fields(sync: BookSync, after_n: int) -> dict[str, Any]:
+    """Body of the line of a live book, without the trade stream's part."""
     scale, ladder = sync.scale, sync.ladder
     known = [
         None if ladder.known[side] == k.LOWEST_KEY else scale.px_text(abs(int(ladder.known[side])))
@@ -47,8 +48,6 @@ def book_fields(sync: BookSync, after_n: int, last_trade_id: int | None, last_tr
         "T": sync.clock_ms,
         "known_bid": known[BID],
         "known_ask": known[ASK],
-        "last_trade_id": last_trade_id,
-        "last_trade_ms": last_trade_ms,
         "bids": ladder.levels_text(BID, scale),
         "asks": ladder.levels_text(ASK, scale),
     }

@@ -3,7 +3,7 @@
 Live collectors and importers use the same recorder, so that a real capture takes the same path as a live one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,8 @@ class Recorder:
         root: the data folder. run_id: names the run in `open` events.
         max_bytes: compressed size at which a file is rotated; it is rotated on the UTC hour of receive time anyway.
         next_n: gives the next frame number; shared by the recorders of a collector.
+        streams: kinds of streams collected, written at the head of each file: an hour without a print then differs from
+            an hour in which nobody listened.
 
     Every method takes `recv_ns` (wall clock, ns) of what happened. Raises StorageError where the journal cannot be
     written. Not thread-safe.
@@ -69,6 +71,7 @@ class Recorder:
         root: Path,
         *,
         next_n: Callable[[], int],
+        streams: Sequence[StreamKind] = (),
         max_bytes: int = 512 * 2**20,
         level: int = 3,
     ) -> None:
@@ -80,6 +83,7 @@ class Recorder:
         self.last_event_ms: dict[str, int] = {}
         self._root = root
         self._next_n = next_n
+        self._streams = sorted(streams)
         self._n = 0
         self._max_bytes = max_bytes
         self._level = level
@@ -199,11 +203,15 @@ class Recorder:
             self._write_head(recv_ns, mono_ns)
 
     def _write_head(self, recv_ns: int, mono_ns: int | None) -> None:
+        fields: dict[str, Any] = {
+            "streams": self._streams,
+            "last_trade_id": self._last_trade[0],
+            "last_trade_ms": self._last_trade[1],
+        }
         if self.book.live:
-            fields = book_fields(self.book, self._n, *self._last_trade)
+            fields |= book_fields(self.book, self._n)
             self._write(journal.book_line(recv_ns, mono_ns, self._n, fields), recv_ns)
         else:
-            fields = {"last_trade_id": self._last_trade[0], "last_trade_ms": self._last_trade[1]}
             self._write_event(recv_ns, mono_ns, "collector", "unsynced", fields)
 
     def _write_event(self, recv_ns: int, mono_ns: int | None, conn: str, event: str, fields: dict[str, Any]) -> None:
