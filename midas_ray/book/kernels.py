@@ -88,14 +88,16 @@ def _match(buf, at, text):
 
 @njit(cache=True)
 def _integer(buf, at, end):
-    """(value, position after it); position -1 where there is no non-negative integer of at most 18 digits."""
+    """(value, position after it); position -1 where there is no non-negative integer that surely fits 64 bits."""
     value = 0
     start = at
     while at < end and 48 <= buf[at] <= 57:
         value = value * 10 + (buf[at] - 48)
         at += 1
     digits = at - start
-    if digits == 0 or digits > 18 or (digits > 1 and buf[start] == _ZERO):
+    if digits == 0 or digits > 19 or (digits > 1 and buf[start] == _ZERO):
+        return 0, -1
+    if digits == 19 and buf[start] == 57:  # 9...: may exceed 2^63 - 1
         return 0, -1
     return value, at
 
