@@ -19,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from midas_ray.dataset.panel import Panel
+from midas_ray.errors import TooFewRowsError
 from midas_ray.evaluate.scores import pinball_loss_bps
 
 Float = NDArray[np.float64]
@@ -112,7 +113,7 @@ class Baselines:
     def fit(cls, panel: Panel, origins: Int, actual_nH: Float, quantiles_Q: Float) -> "Baselines":
         """Choose W, the half-life and z on training `origins` with outcomes `actual_nH`, by mean pinball loss.
 
-        Raises ValueError where no origin has MIN_RETURNS realised returns before it.
+        Raises TooFewRowsError where no origin has MIN_RETURNS realised returns before it.
         """
         output_length = actual_nH.shape[1]
 
@@ -123,7 +124,10 @@ class Baselines:
         volatility = {h: ewma_volatility_bps(panel, origins, h) for h in HALF_LIVES}
         known = np.isfinite(volatility[HALF_LIVES[0]])
         if not known.any():
-            raise ValueError(f"expected training origins with {MIN_RETURNS} realised returns, found none")
+            raise TooFewRowsError(
+                f"too few rows: expected training windows with {MIN_RETURNS} realised returns before them for the "
+                "baselines, found none; collect more"
+            )
         typical_bps = float(np.sqrt(np.mean(volatility[HALF_LIVES[0]][known] ** 2)))
         floor_bps = max(_SIGMA_FLOOR_SHARE * typical_bps, _SIGMA_FLOOR_BPS)
         scale = {h: _scale_nH(sigma, floor_bps, output_length) for h, sigma in volatility.items()}

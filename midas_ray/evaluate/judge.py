@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from midas_ray.errors import TooFewRowsError
+from midas_ray.errors import DataError, TooFewRowsError
 from midas_ray.evaluate import significance
 from midas_ray.evaluate.scores import at_or_below, inside, pinball_loss_bps, skill
 from midas_ray.evaluate.significance import Estimates
@@ -35,6 +35,19 @@ class Forecasts:
     actual_nH: Float
     forecast_nHQ: dict[str, Float]
     """By forecaster: model, trailing, ewma."""
+
+    @classmethod
+    def join(cls, parts: "list[Forecasts]") -> "Forecasts":
+        """Folds in order of time, as one."""
+        return cls(
+            quantiles_Q=parts[0].quantiles_Q,
+            origins=np.concatenate([part.origins for part in parts]),
+            ts_us=np.concatenate([part.ts_us for part in parts]),
+            symbol_index=np.concatenate([part.symbol_index for part in parts]),
+            fold=np.concatenate([part.fold for part in parts]),
+            actual_nH=np.concatenate([part.actual_nH for part in parts]),
+            forecast_nHQ={name: np.concatenate([part.forecast_nHQ[name] for part in parts]) for name in FORECASTERS},
+        )
 
     def select(self, mask: NDArray[np.bool_]) -> "Forecasts":
         """The origins where `mask` is true."""
@@ -158,7 +171,7 @@ def _calibration(totals: _Totals, name: str) -> Calibration:
 def score(forecasts: Forecasts) -> Scores:
     """Losses, skills and calibration with block-bootstrap intervals.
 
-    Raises TooFewRowsError where the moments do not fill enough blocks for an interval.
+    Raises TooFewRowsError where the moments do not fill enough blocks for an interval, DataError where no price moved.
     """
     n_moments = len(np.unique(forecasts.ts_us))
     least = significance.least_moments(forecasts.actual_nH.shape[1])
@@ -169,6 +182,8 @@ def score(forecasts: Forecasts) -> Scores:
         )
     length = significance.block_length(n_moments, forecasts.actual_nH.shape[1])
     totals = _totals(forecasts, length)
+    if not forecasts.actual_nH.any():
+        raise DataError(f"expected a price that moves, found {len(forecasts.origins)} windows in which it stands still")
     return Scores(
         n_origins=len(forecasts.origins),
         n_moments=n_moments,

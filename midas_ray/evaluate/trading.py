@@ -18,6 +18,10 @@ from midas_ray.dataset.panel import Panel
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
+SHARPE_DAYS = 30
+"""Fewer test days give no Sharpe ratio."""
+_DAY_US = 86_400_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Trades:
@@ -168,8 +172,9 @@ def max_drawdown_pct(equity_pct: Float) -> float:
     return float(np.max(peak - equity_pct, initial=0))
 
 
-SHARPE_DAYS = 30
-_DAY_US = 86_400_000_000
+def days(curve: Equity) -> int:
+    """UTC days that the equity touches."""
+    return len(np.unique(curve.ts_us // _DAY_US))
 
 
 def sharpe_ratio(curve: Equity) -> float | None:

@@ -1,0 +1,82 @@
+"""The folds of a walk-forward as parallel Ray tasks, one thread each."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from midas_ray.dataset.panel import Panel
+from midas_ray.errors import MidasError, UsageError
+from midas_ray.evaluate.folds import Fit, FoldPlan, FoldResult, judge_fold
+from midas_ray.settings import NetworkSettings
+
+
+def gpus_per_fold(requested: int | None, folds: int) -> float:
+    """Share of a GPU for each fold; 0 = CPU. Raises UsageError where more are asked for than Ray has."""
+    import ray
+
+    found = int(ray.cluster_resources().get("GPU", 0))
+    if requested is not None and requested > found:
+        raise UsageError(f"--gpus {requested}: expected at most the GPUs that Ray has, found {found}")
+    return min(1.0, (found if requested is None else requested) / folds)
+
+
+def _fold_task(panel: Panel, plan: FoldPlan, network: NetworkSettings, fit: Fit | None, accelerator: str) -> FoldResult:
+    import torch
+
+    from midas_ray.forecast.fitting import fit as fit_transformer
+
+    torch.set_num_threads(1)
+    return judge_fold(panel, plan, network, fit or fit_transformer, accelerator)
+
+
+def run_folds(
+    panel: Panel,
+    plans: list[FoldPlan],
+    network: NetworkSettings,
+    *,
+    gpus: int | None,
+    done: Callable[[FoldResult], None],
+    fit: Fit | None = None,
+) -> list[FoldResult]:
+    """Judge every fold on the Ray that is initialised; `done` is called as each ends. In order of the plans.
+
+    `fit` stands in for the Temporal Fusion Transformer in tests. Raises the MidasError of a fold that fails, as it is.
+    """
+    import ray
+
+    share = gpus_per_fold(gpus, len(plans))
+    task = ray.remote(_fold_task).options(num_cpus=1, num_gpus=share, max_retries=1)
+    shared_panel, shared_fit = ray.put(panel), ray.put(fit)
+    accelerator = "gpu" if share else "cpu"
+    running: dict[Any, int] = {
+        task.remote(shared_panel, plan, network, shared_fit, accelerator): plan.number for plan in plans
+    }
+    results: dict[int, FoldResult] = {}
+    try:
+        while running:
+            (ready,), _ = ray.wait(list(running), num_returns=1)
+            number = running.pop(ready)
+            results[number] = _result_of(ready, number)
+            done(results[number])
+    finally:
+        for reference in running:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.cancel(reference, force=True)
+    return [results[plan.number] for plan in plans]
+
+
+def _result_of(reference: Any, number: int) -> FoldResult:
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, MidasError):
+            raise type(cause)(str(cause)) from None
+        raise
+    except ray.exceptions.RayError as error:
+        reason = str(error).splitlines()[0]
+        raise MidasError(
+            f"fold {number}: expected its worker to finish, found it lost ({reason}); lower --num-cpus"
+        ) from None
