@@ -1,7 +1,7 @@
 """The feature table of one venue in memory, as arrays."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,18 @@ class Panel:
     def column(self, name: str) -> FloatArray:
         """(n,) one feature."""
         return self.values[:, self.feature_names.index(name)]
+
+    def select(self, symbols: tuple[str, ...]) -> "Panel":
+        """The rows of these symbols, which the panel must have, in the panel's order."""
+        kept = [index for index, symbol in enumerate(self.symbols) if symbol in symbols]
+        rows = np.isin(self.symbol_index, kept)
+        per_row = ("ts_us", "values", "kinds", "price", "bid", "ask")
+        return replace(
+            self,
+            symbols=tuple(self.symbols[index] for index in kept),
+            symbol_index=np.searchsorted(kept, self.symbol_index[rows]),
+            **{name: getattr(self, name)[rows] for name in per_row},
+        )
 
     def positions(self, names: tuple[str, ...]) -> IntArray:
         """(k,) positions of `names` among the features."""

@@ -77,7 +77,7 @@ class Forecaster:
         """(w, H, Q) quantiles of 1e4 ln(P_{t+h}/P_t), bps, never crossing: sorted along the last axis.
 
         `origins` are rows of the panel from `window_origins(..., self.columns)`; what comes after them is not read.
-        `device`: a GPU where there is one unless given. Raises DataError for another kind of panel or windows with nulls.
+        `device`: a GPU where there is one unless given. Raises DataError for another kind of panel or null inputs.
         """
         self.check_panel(panel)
         windows = WindowSet.cut(panel, origins, self.normalizer, with_targets=False)

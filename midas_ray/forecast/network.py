@@ -125,4 +125,4 @@ class QuantileForecaster(pl.LightningModule):
         self.log("val_loss", self._loss(batch), on_epoch=True, batch_size=size, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
+        return torch.optim.Adam(self.network.parameters(), lr=self.learning_rate, fused=True)

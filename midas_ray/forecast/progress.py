@@ -94,6 +94,8 @@ class TrainingDisplay:
         )
         self._task = self._bar.add_task("training", total=None)
         self._best = float("inf")
+        self.epochs: list[TrainingProgress] = []
+        """The last report of every epoch."""
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -116,6 +118,7 @@ class TrainingDisplay:
         )
         if progress.validation_loss is None:
             return
+        self.epochs.append(progress)
         self._writer.add_scalar("loss/validation", progress.validation_loss, progress.step)
         better = progress.validation_loss < self._best
         self._best = min(self._best, progress.validation_loss)

@@ -1,0 +1,159 @@
+"""Training under Ray Train: one CPU worker, or one worker per GPU, restarted from the last checkpoint if one dies."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import ray
+import ray.train
+import torch
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, RayTrainReportCallback, prepare_trainer
+from ray.train.torch import TorchTrainer
+
+from midas_ray.errors import UsageError
+from midas_ray.forecast.fitting import Schedule, TrainingSet, loaders, new_module, quiet_lightning, trainer_options
+from midas_ray.forecast.progress import Report, TrainingProgress
+
+MOST_CPU_THREADS = 4
+"""More do not help: hidden 64 takes 667 ms a step on one core, 441 ms on two, of many small operations."""
+POLL_S = 0.5
+_WEIGHTS = "network."
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """How a training is spread."""
+
+    count: int
+    gpu: bool
+    threads: int
+    """CPU cores and torch threads of each."""
+
+    def sentence(self) -> str:
+        if self.gpu:
+            return f"{self.count} GPU worker{'s' if self.count > 1 else ''}"
+        return f"1 CPU worker, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
+
+def plan_workers(gpus: int | None) -> Workers:
+    """Workers for `--gpus` on the running Ray: None = all its GPUs. Raises UsageError where it has fewer."""
+    found = int(ray.cluster_resources().get("GPU", 0))
+    wanted = found if gpus is None else gpus
+    if wanted > found:
+        raise UsageError(f"--gpus {wanted}: expected at most the {found} that Ray finds; lower it, or 0 for the CPU")
+    if wanted:
+        return Workers(wanted, True, 1)
+    biggest = max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
+    free = ray.available_resources().get("CPU", 1)
+    return Workers(1, False, max(1, int(min(biggest, free, MOST_CPU_THREADS))))
+
+
+class _Board:
+    """Carries progress from the worker of rank 0 to the command, wherever the two run."""
+
+    def __init__(self) -> None:
+        self._progress: list[TrainingProgress] = []
+
+    def add(self, progress: TrainingProgress) -> None:
+        self._progress.append(progress)
+
+    def take(self) -> list[TrainingProgress]:
+        taken, self._progress = self._progress, []
+        return taken
+
+
+@contextlib.contextmanager
+def _relayed(board: Any, report: Report) -> Iterator[None]:
+    """Until the end of the block, what is on the board is reported; errors of `report` are raised at its end."""
+    done = threading.Event()
+
+    def relay() -> None:
+        finished = False
+        while not finished:
+            finished = done.wait(POLL_S)
+            for progress in ray.get(board.take.remote()):
+                report(progress)
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(relay)
+        try:
+            yield
+        finally:
+            done.set()
+        future.result()
+
+
+def _train_loop(config: dict[str, Any]) -> None:
+    """What each worker runs."""
+    training: TrainingSet = ray.get(config["training"])
+    workers: Workers = config["workers"]
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    schedule = Schedule.of(training.network, len(training.train), world)
+    torch.set_num_threads(workers.threads)
+    torch.manual_seed(training.network.seed + rank)
+    options = trainer_options(training, schedule, config["board"].add.remote)
+    options["callbacks"].append(RayTrainReportCallback())
+    with quiet_lightning():
+        trainer = prepare_trainer(
+            pl.Trainer(
+                accelerator="gpu" if workers.gpu else "cpu",
+                devices="auto",
+                strategy=RayDDPStrategy(find_unused_parameters=False),
+                plugins=[RayLightningEnvironment()],
+                **options,
+            )
+        )
+        module = new_module(training)
+        checkpoint = ray.train.get_checkpoint()
+        with contextlib.ExitStack() as stack:
+            resume = None
+            if checkpoint is not None:
+                folder = stack.enter_context(checkpoint.as_directory())
+                resume = str(Path(folder) / RayTrainReportCallback.CHECKPOINT_NAME)
+            trainer.fit(module, *loaders(training, schedule, rank, world), ckpt_path=resume, weights_only=False)
+
+
+def train_with_ray(
+    training: TrainingSet, workers: Workers, run_id: str, storage: Path, report: Report
+) -> dict[str, torch.Tensor]:
+    """Train on the running Ray; gives the weights of the best epoch. Checkpoints lie in `storage` meanwhile.
+
+    `run_id` must be new: Ray resumes a known one instead of training. `storage` must be visible from every worker.
+    Raises TooFewRowsError where some worker would have no window.
+    """
+    Schedule.of(training.network, len(training.train), workers.count)
+    board = ray.remote(num_cpus=0)(_Board).remote()
+    config = {"training": ray.put(training), "workers": workers, "board": board}
+    trainer = TorchTrainer(
+        _train_loop,
+        train_loop_config=config,
+        scaling_config=ScalingConfig(
+            num_workers=workers.count, use_gpu=workers.gpu, resources_per_worker=_resources(workers)
+        ),
+        run_config=RunConfig(
+            name=run_id,
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=1),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=2, checkpoint_score_attribute="val_loss", checkpoint_score_order="min"
+            ),
+        ),
+    )
+    with _relayed(board, report):
+        result = trainer.fit()
+    best = result.get_best_checkpoint("val_loss", "min")
+    with best.as_directory() as folder:
+        path = Path(folder) / RayTrainReportCallback.CHECKPOINT_NAME
+        stored = torch.load(path, map_location="cpu", weights_only=False)["state_dict"]
+    return {name.removeprefix(_WEIGHTS): value for name, value in stored.items() if name.startswith(_WEIGHTS)}
+
+
+def _resources(workers: Workers) -> dict[str, float]:
+    return {"CPU": workers.threads, "GPU": 1} if workers.gpu else {"CPU": workers.threads}

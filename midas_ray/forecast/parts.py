@@ -1,0 +1,57 @@
+"""From a panel to what one training uses: symbols, columns, windows, split."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from midas_ray.dataset.columns import ColumnChoice, choose_columns
+from midas_ray.dataset.panel import IntArray, Panel
+from midas_ray.dataset.splits import Split, first_rows, time_split
+from midas_ray.dataset.windows import WindowCosts, require_windows, window_costs, window_origins
+from midas_ray.settings import Train
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The data of one training."""
+
+    panel: Panel
+    symbols_left_out: tuple[str, ...]
+    """Symbols without a single training window."""
+    choice: ColumnChoice
+    costs: WindowCosts
+    split: Split
+
+    def sentences(self) -> list[str]:
+        """What a person should know before the training starts, a line each."""
+        lines = [f"features of {', '.join(self.panel.symbols)}: {self.choice.sentence()}"]
+        if self.symbols_left_out:
+            names = ", ".join(self.symbols_left_out)
+            lines.append(f"symbols left out: {names} (no training window without gap or warm-up)")
+        lines.append(self.costs.sentence())
+        for name in ("train", "validation", "test"):
+            lines.append(f"{name:<10} {self._span(getattr(self.split, name))}")
+        return lines
+
+    def _span(self, origins: IntArray) -> str:
+        ts_us = self.panel.ts_us[origins]
+        first, last = (np.datetime64(int(ts), "us").astype("datetime64[s]") for ts in (ts_us.min(), ts_us.max()))
+        return f"{len(origins)} windows, {first} to {last} UTC"
+
+
+def split_panel(panel: Panel, values: Train) -> Parts:
+    """Columns are judged on the training time alone; the parts are purged by the horizon. Raises TooFewRowsError."""
+    length, horizons = values.input_length, values.output_length
+    require_windows(panel, window_origins(panel, length, horizons, ()), length, horizons, ())
+    training_rows = first_rows(panel, 1 - values.validation_share - values.test_share)
+    choice = choose_columns(panel, training_rows, length, horizons)
+    origins = window_origins(panel, length, horizons, choice.columns)
+    require_windows(panel, origins, length, horizons, choice.columns)
+    split = time_split(panel, origins, values.validation_share, values.test_share, purge=horizons)
+    trained = np.unique(panel.symbol_index[split.train])
+    kept = tuple(panel.symbols[index] for index in trained)
+    if kept != panel.symbols:
+        parts = split_panel(panel.select(kept), values)
+        left_out = tuple(symbol for symbol in panel.symbols if symbol not in parts.panel.symbols)
+        return Parts(parts.panel, left_out, parts.choice, parts.costs, parts.split)
+    return Parts(panel, (), choice, window_costs(panel, length, horizons, choice.columns), split)
