@@ -40,9 +40,7 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
                 )
             except (ConnectionError, ValueError, RuntimeError) as error:
                 reason = str(error).splitlines()[0]
-                raise UsageError(
-                    f"--ray-address {address}: no Ray cluster answers there ({reason})"
-                ) from None
+                raise UsageError(f"--ray-address {address}: no Ray cluster answers there ({reason})") from None
         else:
             # A local ray.init() would write a token file that later `ray start` picks up: see LOG.md.
             os.environ["RAY_AUTH_MODE"] = "disabled"
@@ -57,7 +55,7 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
                 _node_ip_address="127.0.0.1",
             )
         ray.data.DataContext.get_current().enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield
     finally:
         ray.shutdown()

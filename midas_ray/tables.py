@@ -17,7 +17,7 @@ def level_columns(kind: str, depth: int) -> list[str]:
     return [f"{kind}_{level:02d}" for level in range(1, depth + 1)]
 
 
-def book_schema(depth: int = MIN_LEVELS) -> dict[str, pl.DataType]:
+def book_schema(depth: int = MIN_LEVELS) -> pl.Schema:
     """Columns of clean/book: one row per grid step, `ts` = its end (the state after every event with time < ts).
 
     Prices and sizes are null beyond the known depth and while `state` is not live; `ofi_m` is the order flow imbalance
@@ -29,65 +29,75 @@ def book_schema(depth: int = MIN_LEVELS) -> dict[str, pl.DataType]:
     columns |= {"last_update_id": pl.Int64(), "n_updates": pl.Int32()}
     columns |= {name: pl.Float64() for name in level_columns("ofi", MIN_LEVELS)}
     columns |= {"state": pl.Enum(BOOK_STATES)}
-    return columns
+    return pl.Schema(columns)
 
 
-TRADES: dict[str, pl.DataType] = {
-    "ts": TIMESTAMP,
-    "symbol": pl.String(),
-    "trade_id": pl.Int64(),
-    "px": pl.Float64(),
-    "qty": pl.Float64(),
-    "side": pl.Enum(("buy", "sell")),
-    "count": pl.Int32(),
-    "recv_ns": pl.Int64(),
-}
+TRADES: pl.Schema = pl.Schema(
+    {
+        "ts": TIMESTAMP,
+        "symbol": pl.String(),
+        "trade_id": pl.Int64(),
+        "px": pl.Float64(),
+        "qty": pl.Float64(),
+        "side": pl.Enum(("buy", "sell")),
+        "count": pl.Int32(),
+        "recv_ns": pl.Int64(),
+    }
+)
 """clean/trades: every print once, ordered by (ts, trade_id). `side` is the taker's. `count` is 1, or l - f + 1 where only
 aggTrade was collected (metadata `trade_source` = `trade` or `aggTrade`)."""
 
-GAPS: dict[str, pl.DataType] = {
-    "symbol": pl.String(),
-    "stream": pl.String(),
-    "start": TIMESTAMP,
-    "end": TIMESTAMP,
-    "cause": pl.Enum(GAP_CAUSES),
-    "expected_id": pl.Int64(),
-    "found_id": pl.Int64(),
-    "first_recv_ns": pl.Int64(),
-    "recovered": pl.Boolean(),
-}
+GAPS: pl.Schema = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "stream": pl.String(),
+        "start": TIMESTAMP,
+        "end": TIMESTAMP,
+        "cause": pl.Enum(GAP_CAUSES),
+        "expected_id": pl.Int64(),
+        "found_id": pl.Int64(),
+        "first_recv_ns": pl.Int64(),
+        "recovered": pl.Boolean(),
+    }
+)
 """clean/gaps: the gap ledger; `stream` is `depth` or `trade`, the gap is (start, end] in exchange time."""
 
-MARK: dict[str, pl.DataType] = {
-    "ts": TIMESTAMP,
-    "symbol": pl.String(),
-    "mark_px": pl.Float64(),
-    "index_px": pl.Float64(),
-    "funding_rate": pl.Float64(),
-    "next_funding_ts": TIMESTAMP,
-}
+MARK: pl.Schema = pl.Schema(
+    {
+        "ts": TIMESTAMP,
+        "symbol": pl.String(),
+        "mark_px": pl.Float64(),
+        "index_px": pl.Float64(),
+        "funding_rate": pl.Float64(),
+        "next_funding_ts": TIMESTAMP,
+    }
+)
 """clean/mark, ordered by ts."""
 
-LIQUIDATIONS: dict[str, pl.DataType] = {
-    "ts": TIMESTAMP,
-    "symbol": pl.String(),
-    "side": pl.Enum(("buy", "sell")),
-    "px": pl.Float64(),
-    "qty": pl.Float64(),
-}
+LIQUIDATIONS: pl.Schema = pl.Schema(
+    {
+        "ts": TIMESTAMP,
+        "symbol": pl.String(),
+        "side": pl.Enum(("buy", "sell")),
+        "px": pl.Float64(),
+        "qty": pl.Float64(),
+    }
+)
 """clean/liquidations: forced orders; `side` is the order's, `px` its average price, `qty` its filled quantity."""
 
-BARS: dict[str, pl.DataType] = {
-    "ts": TIMESTAMP,
-    "symbol": pl.String(),
-    "open": pl.Float64(),
-    "high": pl.Float64(),
-    "low": pl.Float64(),
-    "close": pl.Float64(),
-    "volume": pl.Float64(),
-    "quote_volume": pl.Float64(),
-    "number_of_trades": pl.Int64(),
-    "taker_buy_volume": pl.Float64(),
-    "taker_buy_quote_volume": pl.Float64(),
-}
+BARS: pl.Schema = pl.Schema(
+    {
+        "ts": TIMESTAMP,
+        "symbol": pl.String(),
+        "open": pl.Float64(),
+        "high": pl.Float64(),
+        "low": pl.Float64(),
+        "close": pl.Float64(),
+        "volume": pl.Float64(),
+        "quote_volume": pl.Float64(),
+        "number_of_trades": pl.Int64(),
+        "taker_buy_volume": pl.Float64(),
+        "taker_buy_quote_volume": pl.Float64(),
+    }
+)
 """clean/bars: the exchange's own closed 1-minute klines; `ts` = the END of the bar (open time + 60 s); the last four nullable."""

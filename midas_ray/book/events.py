@@ -32,6 +32,8 @@ class DepthEvents:
 
     def rescaled(self, old: Scale, new: Scale) -> "DepthEvents":
         """The same events at a wider scale."""
+        if new == old:
+            return self
         px = 10 ** (new.px_decimals - old.px_decimals)
         sz = 10 ** (new.sz_decimals - old.sz_decimals)
         return DepthEvents(self.table, self.keys * px, self.sides, self.sizes * sz)

@@ -411,12 +411,12 @@ def scan(
         end = at
         while end < n and buf[end] != _NEWLINE:
             end += 1
-        # A line of `end - at` bytes holds fewer level changes than bytes / 8: ["1","2"],
+        # A level change takes 10 bytes at least: ["1","2"],
         if (
             n_depth >= len(depth)
             or n_trades >= len(trades)
             or n_other >= len(other)
-            or n_levels + (end - at) // 8 >= len(level_keys)
+            or n_levels + (end - at) // 10 + 1 > len(level_keys)
         ):
             why = SCAN_FULL
             break

@@ -1,4 +1,4 @@
-"""From raw journal blocks to typed tables: the strict compiled scan, with the plain decoder for every line it refuses."""
+"""From raw journal blocks to typed tables: the strict compiled scan, and the plain decoder for lines it refuses."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,9 +36,10 @@ class Batch:
 
     depth: events that precede the lines in `controls`, or none. trades: (n, TRADE_COLUMNS) int64 at `scale`.
     controls: rest, book and event lines. marks, forced, klines: typed messages. undecodable: lines kept raw that no
-    decoder understands. tickers: bookTicker frames passed over. last_recv_ns: receive time of the last line.
+    decoder understands. tickers: bookTicker frames passed over. scale: of depth and trades.
     """
 
+    scale: Scale
     depth: DepthEvents | None = None
     trades: IntArray | None = None
     controls: tuple[JournalLine, ...] = ()
@@ -53,8 +54,7 @@ class Batch:
 class BlockReader:
     """Turns decompressed blocks of whole lines of one symbol into batches.
 
-    `scale` grows when a number needs more decimals; batches before and after then differ in scale, and the reader says
-    so by `scale` at the time each batch is yielded. Buffers are reused: a batch's depth and trades are copies.
+    `scale` is what the next lines are read at; it grows when a number needs more decimals.
     """
 
     def __init__(self, venue: Venue, symbol: str, scale: Scale | None = None) -> None:
@@ -69,7 +69,7 @@ class BlockReader:
         buffer = np.frombuffer(block, np.uint8)
         rows = max(len(block) // 120, 64)
         depth = np.zeros((rows, k.DEPTH_COLUMNS), np.int64)
-        levels = max(len(block) // 12, 4096)
+        levels = len(block) // 10 + 1
         keys, sizes, sides = np.empty(levels, np.int64), np.empty(levels, np.int64), np.empty(levels, np.int8)
         trades = np.zeros((rows, k.TRADE_COLUMNS), np.int64)
         other = np.zeros((rows, k.OTHER_COLUMNS), np.int64)
@@ -82,8 +82,8 @@ class BlockReader:
             )
             end = int(depth[n_depth - 1, k.DEPTH_LEVELS_END]) if n_depth else 0
             events = DepthEvents(depth[:n_depth].copy(), keys[:end].copy(), sides[:end].copy(), sizes[:end].copy())
-            yield Batch(trades=trades[:n_trades].copy(), tickers=tickers)
-            yield from self._others(block, other[:n_other], events)
+            yield Batch(scale, trades=trades[:n_trades].copy(), tickers=tickers)
+            yield from self._others(block, other[:n_other], events, scale)
             if why == k.SCAN_FULL and reached == at:
                 raise DataError(
                     f"{self.symbol}: a raw line of over {len(block)} bytes; expected lines of a few MB at most"
@@ -94,45 +94,45 @@ class BlockReader:
                 reached = line_end + 1
             at = reached
 
-    def _others(self, block: bytes, other: IntArray, events: DepthEvents) -> Iterator[Batch]:
+    def _others(self, block: bytes, other: IntArray, events: DepthEvents, scale: Scale) -> Iterator[Batch]:
         """Depth events and the lines between them, in order."""
         done = 0
         for start, end, depth_row, code in other.tolist():
             line = block[start:end]
             if code == k.LINE_CONTROL or code == k.LINE_FALLBACK:
                 if depth_row > done:
-                    yield Batch(depth=_part(events, done, depth_row))
+                    yield Batch(scale, depth=_part(events, done, depth_row))
                     done = depth_row
                 yield from self._plain(line)
             else:
                 yield self._typed(decode_line(line), code)
         if len(events) > done:
-            yield Batch(depth=_part(events, done, len(events)))
+            yield Batch(scale, depth=_part(events, done, len(events)))
 
     def _typed(self, line: JournalLine, code: int) -> Batch:
         payload = bytes(line.payload)
         data = bytes(_decode_data(payload).data) if payload.startswith(b'{"stream"') else payload
         try:
             if code == k.LINE_MARK:
-                return Batch(marks=(_decode_mark(data),))
+                return Batch(self.scale, marks=(_decode_mark(data),))
             if code == k.LINE_FORCE:
-                return Batch(forced=(_decode_force(data),))
-            return Batch(klines=(_decode_kline(data),))
+                return Batch(self.scale, forced=(_decode_force(data),))
+            return Batch(self.scale, klines=(_decode_kline(data),))
         except msgspec.DecodeError:
-            return Batch(undecodable=1)
+            return Batch(self.scale, undecodable=1)
 
     def _plain(self, raw: bytes) -> Iterator[Batch]:
         """One line through the plain decoder; widens the scale where it must."""
         try:
             line = decode_line(raw)
         except msgspec.DecodeError:
-            yield Batch(undecodable=1)
+            yield Batch(self.scale, undecodable=1)
             return
         if line.kind != "ws":
-            yield Batch(controls=(line,), control_bytes=(raw,))
+            yield Batch(self.scale, controls=(line,), control_bytes=(raw,))
             return
         if not bytes(line.payload):
-            yield Batch(undecodable=1)
+            yield Batch(self.scale, undecodable=1)
             return
         while True:
             try:
@@ -141,14 +141,14 @@ class BlockReader:
                 self.scale = error.scale
                 continue
             except (msgspec.DecodeError, ValueError):
-                yield Batch(undecodable=1)
+                yield Batch(self.scale, undecodable=1)
             return
 
     def _decoded(self, line: JournalLine) -> Batch:
         payload = bytes(line.payload)
         address = frame_address(payload)
         if address is None:
-            return Batch()
+            return Batch(self.scale)
         kind, symbol = address
         if symbol != self.symbol:
             raise DataError(
@@ -159,20 +159,19 @@ class BlockReader:
         if kind == "depth":
             venue = self.venue
             message = _decode_depth(data)
-            return Batch(
-                depth=decode_depth(message, line.recv_ns, venue.depth_clock, venue.has_previous_id, self.scale)
-            )
+            clock, has_pu = venue.depth_clock, venue.has_previous_id
+            return Batch(self.scale, depth=decode_depth(message, line.recv_ns, clock, has_pu, self.scale))
         if kind == "trade":
-            return Batch(trades=trade_row(_decode_trade(data), line.recv_ns, self.scale))
+            return Batch(self.scale, trades=trade_row(_decode_trade(data), line.recv_ns, self.scale))
         if kind == "aggTrade":
-            return Batch(trades=agg_trade_row(_decode_agg_trade(data), line.recv_ns, self.scale))
+            return Batch(self.scale, trades=agg_trade_row(_decode_agg_trade(data), line.recv_ns, self.scale))
         if kind == "markPrice":
-            return Batch(marks=(_decode_mark(data),))
+            return Batch(self.scale, marks=(_decode_mark(data),))
         if kind == "forceOrder":
-            return Batch(forced=(_decode_force(data),))
+            return Batch(self.scale, forced=(_decode_force(data),))
         if kind == "kline":
-            return Batch(klines=(_decode_kline(data),))
-        return Batch(tickers=1)
+            return Batch(self.scale, klines=(_decode_kline(data),))
+        return Batch(self.scale, tickers=1)
 
 
 def trade_row(trade: Trade, recv_ns: int, scale: Scale) -> npt.NDArray[np.int64]:
