@@ -173,6 +173,7 @@ def theme(figure: go.Figure) -> None:
         "ticks": "outside",
         "tickcolor": Colour.reference,
         "automargin": True,
+        "tickangle": 0,
         "title": {"standoff": 10, "font": {"size": 12, "color": Colour.muted}},
     }
     figure.update_xaxes(**axis)

@@ -35,7 +35,7 @@ class Fitted(Protocol):
     def weights(self) -> dict[str, Any]:
         """Parameters by name, each with `numel()`."""
 
-    def predict(self, panel: Panel, origins: Int) -> Float:
+    def predict(self, panel: Panel, origins: Int, device: str | None = None) -> Float:
         """(n, H, Q) quantiles, bps."""
 
 
@@ -118,7 +118,7 @@ def judge_fold(panel: Panel, plan: FoldPlan, network: NetworkSettings, fit: Fit,
         )
     fitting = np.concatenate([split.train, split.validation])
     baselines = fit_baselines(panel, fitting, network.output_length, QUANTILES)
-    forecasts = forecast(panel, split.test, fitted, baselines, plan.number)
+    forecasts = forecast(panel, split.test, fitted, baselines, plan.number, "cpu" if accelerator == "cpu" else None)
     judged, without_baseline = leave_out_unknown(forecasts)
     record = FoldRecord(
         number=plan.number,
@@ -146,8 +146,10 @@ def fit_baselines(panel: Panel, origins: Int, output_length: int, quantiles: Seq
     return Baselines.fit(panel, origins, targets_bps(panel, origins, output_length), np.array(quantiles))
 
 
-def forecast(panel: Panel, origins: Int, fitted: Fitted, baselines: Baselines, fold: int) -> Forecasts:
-    """Model and baselines on the same origins."""
+def forecast(
+    panel: Panel, origins: Int, fitted: Fitted, baselines: Baselines, fold: int, device: str | None
+) -> Forecasts:
+    """Model and baselines on the same origins. `device` of the model: a GPU where there is one unless given."""
     return Forecasts(
         quantiles_Q=baselines.quantiles_Q,
         origins=origins,
@@ -156,7 +158,7 @@ def forecast(panel: Panel, origins: Int, fitted: Fitted, baselines: Baselines, f
         fold=np.full(len(origins), fold, dtype=np.int64),
         actual_nH=targets_bps(panel, origins, len(baselines.z_HQ)),
         forecast_nHQ={
-            MODEL: fitted.predict(panel, origins),
+            MODEL: fitted.predict(panel, origins, device),
             TRAILING: baselines.trailing_bps(panel, origins),
             EWMA: baselines.ewma_bps(panel, origins),
         },

@@ -26,7 +26,7 @@ class LoadedResult:
     refused: int
 
 
-def judge_model(panel: Panel, folder: Path) -> LoadedResult:
+def judge_model(panel: Panel, folder: Path, device: str | None) -> LoadedResult:
     """Forecast every window after the training end of the model in `folder`.
 
     The baselines' constants are fitted on the windows whose outcome was known by that moment. Raises UsageError or
@@ -53,7 +53,7 @@ def judge_model(panel: Panel, folder: Path) -> LoadedResult:
             f"on, found {len(known_by_end)}; keep the features it was trained on in DATA_DIR"
         )
     baselines = fit_baselines(panel, known_by_end, horizons, forecaster.quantiles)
-    judged, without_baseline = leave_out_unknown(forecast(panel, later, forecaster, baselines, 1))
+    judged, without_baseline = leave_out_unknown(forecast(panel, later, forecaster, baselines, 1, device))
     record = FoldRecord(
         number=1,
         train=None,

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,20 +51,23 @@ def destination(data_dir: str, output: str | None) -> Destination:
                 f"--output {output}: expected the path of a page that ends in .html; .json and .csv go beside it"
             )
         place = Destination(Storage(folder or ("/" if output.startswith("/") else ".")), name)
-    if place.storage.is_local and Path(f"{place.storage.root}/{place.html}").is_dir():
-        raise UsageError(f"--output {place.shown('.html')}: expected a file, found a folder")
     _check_writable(place)
     return place
 
 
 def _check_writable(place: Destination) -> None:
-    probe = f"{place.stem}.tmp-probe"
-    try:
-        place.storage.write_bytes(probe, b"")
-        place.storage.delete(probe)
-    except (StorageError, OSError) as error:
-        folder = place.shown("").rpartition("/")[0]
-        raise StorageError(f"{folder}: expected a writable folder for the report, found: {error}") from None
+    """Look only, so that a failing backtest leaves no folder behind."""
+    if not place.storage.is_local:
+        return
+    page = Path(place.shown(".html"))
+    if page.is_dir():
+        raise UsageError(f"--output {page}: expected a file, found a folder")
+    nearest = next(folder for folder in page.parents if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        found = "one without write permission" if nearest.is_dir() else "a file"
+        raise StorageError(
+            f"{nearest}: expected a writable folder for the report, found {found}; choose another --output"
+        )
 
 
 def write(outcome: Outcome, place: Destination) -> None:

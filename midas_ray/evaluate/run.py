@@ -81,7 +81,7 @@ def _walk_forward(settings: Backtest, panel: Panel, fit: Fit | None) -> Outcome:
 
 
 def _judge_loaded(settings: Backtest, panel: Panel) -> Outcome:
-    loaded = judge_model(panel, Path(settings.model or ""))
+    loaded = judge_model(panel, Path(settings.model or ""), "cpu" if settings.gpus == 0 else None)
     forecaster, fold = loaded.forecaster, loaded.fold
     if loaded.refused:
         err.print(

@@ -136,7 +136,7 @@ def _marked_bps(panel: Panel, trades: Trades, hold: int, fee_bps: float) -> Floa
 
 def equity(panel: Panel, origins: Int, trades: Trades, output_length: int, fee_bps: float) -> Equity:
     """Equity of the strategy and of buy-and-hold at every moment from the first origin to the last horizon."""
-    ts_us = np.unique(np.concatenate([panel.ts_us[origins], panel.ts_us[origins + output_length]]))
+    ts_us = np.unique(panel.ts_us[origins[:, None] + np.arange(output_length + 1)])
     symbols = np.unique(panel.symbol_index[origins])
     rows = trades.entry_row[:, None] + np.arange(output_length)
     marked = _marked_bps(panel, trades, output_length, fee_bps)
