@@ -183,6 +183,11 @@ class JournalFile:
             ) from None
         return self._final
 
+    def discard(self) -> None:
+        """Give the file up: nothing of it stays."""
+        self._file.close()
+        self._growing.unlink(missing_ok=True)
+
 
 def read_blocks(stream: BinaryIO, name: str, block_bytes: int = 16 * 2**20) -> Iterator[bytes]:
     """Decompressed blocks of whole lines of a journal. Raises CorruptFileError where the file is damaged or cut off."""

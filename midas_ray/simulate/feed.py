@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from midas_ray.simulate import market_kernel as kernel
+from midas_ray.simulate.bars import MINUTE_MS, Bar
 from midas_ray.simulate.market import EventLog, Market
-from midas_ray.simulate.payloads import Bar, Payloads
+from midas_ray.simulate.wire import Wire
 
-MINUTE_MS = 60_000
 FUNDING_INTERVAL_MS = 8 * 3_600_000
 KLINE_INTERVAL_MS = 250
+
+TRADE_TEMPLATES = ("trade", "trade_na", "trade_insurance")
+"""Template of each kind of trade row, by the kernel's MARKET, NA, INSURANCE_FUND."""
 
 PUBLIC, MARKET = "public", "market"
 FUTURES_DEPTH_MS = {"depth": 250, "depth@0ms": 50, "depth@100ms": 100, "depth@250ms": 250, "depth@500ms": 500}
@@ -49,16 +52,15 @@ class SymbolFeed:
 
     def __init__(self, market: Market, start_us: int, *, spot: bool) -> None:
         self.market = market
-        self.payloads = Payloads(market.spec, spot)
+        self.wire = Wire(market.spec, spot)
         book = market.snapshot(1)
-        self._best = (tuple(book.bids[0].tolist()), tuple(book.asks[0].tolist()))
+        self._best = (*book.bids[0].tolist(), *book.asks[0].tolist())
         phase_us = market.next_step_us % kernel.STEP_US
         self._depth = [
             _DepthFlow(name, ms * 1000, _first_after(start_us, ms * 1000, phase_us), book.last_update_id)
             for name, ms in (SPOT_DEPTH_MS if spot else FUTURES_DEPTH_MS).items()
         ]
-        close = market.spec.start_ticks
-        self._bar = Bar(start_us // 1000 // MINUTE_MS * MINUTE_MS, close, close, close, close)
+        self._bar = Bar.flat(start_us // 1000 // MINUTE_MS * MINUTE_MS, market.spec.start_ticks)
         self._bar_sent = 0
         self._next_kline_ms = (start_us // 1000 // KLINE_INTERVAL_MS + 1) * KLINE_INTERVAL_MS
         self._next_mark_ms = (start_us // 1_000_000 + 1) * 1000
@@ -106,19 +108,36 @@ class SymbolFeed:
         if flow.name in wanted:
             bids = [(tick, lots) for (side, tick), lots in flow.pending.items() if side == kernel.BID]
             asks = [(tick, lots) for (side, tick), lots in flow.pending.items() if side == kernel.ASK]
-            ids = (flow.last_sent_id, flow.first_id, flow.last_id)
-            payload = self.payloads.depth(sent_us // 1000, flow.last_change_us // 1000, ids, bids, asks)
+            payload = self.wire.depth(
+                bids,
+                asks,
+                E=sent_us // 1000,
+                T=flow.last_change_us // 1000,
+                U=flow.first_id,
+                u=flow.last_id,
+                pu=flow.last_sent_id,
+            )
             frames.append(Frame(sent_us, flow.name, payload))
         flow.last_sent_id = flow.last_id
         flow.pending.clear()
 
     def _book_tickers(self, log: EventLog, frames: list[Frame]) -> None:
         for row in log.changes.tolist():
-            best = ((row[kernel.C_BID], row[kernel.C_BID_LOTS]), (row[kernel.C_ASK], row[kernel.C_ASK_LOTS]))
+            best = tuple(row[kernel.C_BID :])
             if best == self._best:
                 continue
             self._best = best
-            payload = self.payloads.book_ticker(row[kernel.C_US] // 1000, row[kernel.C_ID], *best)
+            ms = row[kernel.C_US] // 1000
+            payload = self.wire.render(
+                "bookTicker",
+                E=ms,
+                T=ms,
+                u=row[kernel.C_ID],
+                bid=best[0],
+                bid_qty=best[1],
+                ask=best[2],
+                ask_qty=best[3],
+            )
             frames.append(Frame(row[kernel.C_US], "bookTicker", payload))
 
     def _trades(self, log: EventLog, frames: list[Frame], wanted: Set[str]) -> None:
@@ -127,7 +146,8 @@ class SymbolFeed:
             trade_id, t_us, tick, lots, sells, kind, order = row
             if "trade" in wanted:
                 ms = t_us // 1000
-                payload = self.payloads.trade(ms, ms, trade_id, tick, lots, sells, kind)
+                template = TRADE_TEMPLATES[kind]
+                payload = self.wire.render(template, E=ms, T=ms, id=trade_id, px=tick, qty=lots, sells=sells)
                 frames.append(Frame(t_us, "trade", payload))
             if kind != kernel.MARKET:
                 continue
@@ -147,14 +167,16 @@ class SymbolFeed:
         first, last = group[0], group[-1]
         lots = sum(row[kernel.T_LOTS] for row in group)
         trade_ms = first[kernel.T_US] // 1000
-        payload = self.payloads.agg_trade(
-            trade_ms,
-            trade_ms,
-            self._agg_id,
-            first[kernel.T_TICK],
-            lots,
-            (first[kernel.T_ID], last[kernel.T_ID]),
-            first[kernel.T_SIDE],
+        payload = self.wire.render(
+            "aggTrade",
+            E=trade_ms,
+            T=trade_ms,
+            id=self._agg_id,
+            px=first[kernel.T_TICK],
+            qty=lots,
+            first=first[kernel.T_ID],
+            last=last[kernel.T_ID],
+            sells=first[kernel.T_SIDE],
         )
         frames.append(Frame(first[kernel.T_US], "aggTrade", payload))
 
@@ -164,19 +186,21 @@ class SymbolFeed:
             due_ms = self._next_kline_ms
             self._next_kline_ms += KLINE_INTERVAL_MS
             bar = self._bar
-            closed = due_ms >= bar.start_ms + MINUTE_MS
+            closed = due_ms >= bar.start + MINUTE_MS
             if "kline_1m" in wanted and (closed or bar.count != self._bar_sent):
-                frames.append(Frame(due_ms * 1000, "kline_1m", self.payloads.kline(due_ms, bar, closed)))
+                payload = self.wire.render("kline", E=due_ms, closed=closed, **bar.fields())
+                frames.append(Frame(due_ms * 1000, "kline_1m", payload))
             self._bar_sent = bar.count
             if closed:
-                self._bar = Bar(bar.start_ms + MINUTE_MS, bar.close, bar.close, bar.close, bar.close)
+                self._bar = Bar.flat(bar.start + MINUTE_MS, bar.close)
                 self._bar_sent = 0
 
     def _forced(self, log: EventLog, frames: list[Frame], wanted: Set[str]) -> None:
         if "forceOrder" not in wanted:
             return
         for t_us, sells, limit, lots, value in log.forced.tolist():
-            payload = self.payloads.force_order(t_us // 1000, t_us // 1000, sells, limit, lots, value)
+            ms, average = t_us // 1000, (value + lots // 2) // lots
+            payload = self.wire.render("forceOrder", E=ms, T=ms, side=sells, limit=limit, qty=lots, px=average)
             frames.append(Frame(t_us, "forceOrder", payload))
 
     def _marks(self, log: EventLog, frames: list[Frame], wanted: Set[str]) -> None:
@@ -187,12 +211,13 @@ class SymbolFeed:
             self._next_mark_ms += 1000
             if "markPrice@1s" in wanted:
                 next_funding_ms = (event_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
-                payload = self.payloads.mark_price(
-                    event_ms,
-                    row[kernel.S_MARK],
-                    row[kernel.S_INDEX],
-                    row[kernel.S_FUNDING],
-                    next_funding_ms,
+                payload = self.wire.render(
+                    "markPrice",
+                    E=event_ms,
+                    mark=row[kernel.S_MARK],
+                    index=row[kernel.S_INDEX],
+                    rate=row[kernel.S_FUNDING],
+                    next_funding=next_funding_ms,
                 )
                 frames.append(Frame(row[kernel.S_US], "markPrice@1s", payload))
 

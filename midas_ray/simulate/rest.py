@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from midas_ray.simulate.feed import SymbolFeed
+from midas_ray.simulate.market import BookSnapshot
 from midas_ray.simulate.symbols import SymbolSpec
+from midas_ray.simulate.wire import Format, Wire
 from midas_ray.venues import Venue
 
 FUTURES_DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
@@ -54,6 +56,13 @@ def _refusal(code: int, text: str) -> Answer:
     return Answer(400, error_body(code, text))
 
 
+def snapshot_body(wire: Wire, book: BookSnapshot, now_ms: int) -> str:
+    """Body of a REST depth answer."""
+    levels = wire.levels(book.bids.tolist()), wire.levels(book.asks.tolist())
+    fields = {"u": book.last_update_id, "E": now_ms, "T": book.last_change_us // 1000}
+    return wire.render("snapshot", *levels, **fields)
+
+
 class RestApi:
     """Answers requests from the feeds' true books.
 
@@ -68,7 +77,7 @@ class RestApi:
         weight_limit: int | None = None,
     ) -> None:
         self._venue = venue
-        self._feeds = {feed.payloads.name: feed for feed in feeds.values()}
+        self._feeds = {feed.wire.name: feed for feed in feeds.values()}
         self._id_share = id_share
         self.weights = RequestWeights(venue.weight_per_minute if weight_limit is None else weight_limit)
         self._spot = not venue.has_previous_id
@@ -122,7 +131,7 @@ class RestApi:
         if isinstance(limit, Answer):
             return 1, limit
         book = feed.market.snapshot(limit, self._id_share())
-        return self._venue.depth_weight(limit), Answer(200, feed.payloads.snapshot(book, now_ms))
+        return self._venue.depth_weight(limit), Answer(200, snapshot_body(feed.wire, book, now_ms))
 
     def _time(self, query: Mapping[str, str], now_ms: int) -> tuple[int, Answer]:  # noqa: ARG002 - a handler
         return 1, Answer(200, f'{{"serverTime":{now_ms}}}')
@@ -131,8 +140,8 @@ class RestApi:
         feed = self._feed(query)
         if isinstance(feed, Answer):
             return 1, feed
-        lots = feed.payloads.sz(feed.market.open_interest_lots)
-        return 1, Answer(200, f'{{"symbol":"{feed.payloads.name}","openInterest":"{lots}","time":{now_ms}}}')
+        lots = feed.wire.number(feed.market.open_interest_lots, Format.SZ)
+        return 1, Answer(200, f'{{"symbol":"{feed.wire.name}","openInterest":"{lots}","time":{now_ms}}}')
 
     def _exchange_info(self, query: Mapping[str, str], now_ms: int) -> tuple[int, Answer]:
         weight = self._venue.exchange_info_weight
@@ -155,7 +164,7 @@ class RestApi:
                 }
             ],
             "exchangeFilters": [],
-            "symbols": [self._symbol_info(feed.payloads.name, feed.market.spec) for feed in feeds],
+            "symbols": [self._symbol_info(feed.wire.name, feed.market.spec) for feed in feeds],
         }
         return weight, Answer(200, msgspec.json.encode(body).decode())
 
