@@ -17,7 +17,7 @@ _SYMBOL = "btcusdt"
 def _levels(rng: np.random.Generator, mid: int, side: int, book: dict[int, str]) -> list[list[str]]:
     """Changes near the touch, exponentially spread; a quarter of them removals."""
     changes: dict[int, str] = {}
-    for offset in rng.exponential(60, int(rng.integers(30, 78))).astype(int):
+    for offset in rng.exponential(60, int(rng.integers(36, 95))).astype(int):
         px = mid - 1 - int(offset) if side == 0 else mid + int(offset)
         changes[px] = "0.000" if rng.random() < 0.25 else f"{rng.integers(1, 5000) / 1000:.3f}"
     return _apply(changes, book)
@@ -36,7 +36,9 @@ def write_busy_hour(root: Path, messages: int = MESSAGES_PER_HOUR, seed: int = 0
     """Write the journal through the recorder, as a collector would. Gives (messages, level changes)."""
     rng = np.random.default_rng(seed)
     numbers = itertools.count(1)
-    recorder = Recorder(get_venue("binance-futures"), _SYMBOL, root, next_n=lambda: next(numbers), streams=["depth", "trade"])
+    recorder = Recorder(
+        get_venue("binance-futures"), _SYMBOL, root, next_n=lambda: next(numbers), streams=["depth", "trade"]
+    )
     mid = 600_000
     bids = {mid - 1 - i: f"{rng.integers(1, 5000) / 1000:.3f}" for i in range(1000)}
     asks = {mid + i: f"{rng.integers(1, 5000) / 1000:.3f}" for i in range(1000)}
@@ -70,7 +72,12 @@ def write_busy_hour(root: Path, messages: int = MESSAGES_PER_HOUR, seed: int = 0
             trade_id += 1
             sold = bool(rng.random() < 0.5)
             trade = {"e": "trade", "E": now_ms + 2, "T": now_ms, "s": "BTCUSDT", "t": trade_id}
-            trade |= {"p": f"{(mid - sold) / 10:.2f}", "q": f"{rng.exponential(0.05) + 0.001:.3f}", "X": "MARKET", "m": sold}
+            trade |= {
+                "p": f"{(mid - sold) / 10:.2f}",
+                "q": f"{rng.exponential(0.05) + 0.001:.3f}",
+                "X": "MARKET",
+                "m": sold,
+            }
             recorder.frame(recv_ns, None, "bench", encode({"stream": "btcusdt@trade", "data": trade}))
     recorder.close(recv_ns, None, "end")
     return messages, changes

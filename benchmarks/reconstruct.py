@@ -52,7 +52,9 @@ def main() -> None:
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{messages:,} depth messages, {changes:,} level changes, {size / 1e6:.0f} MB of JSON lines")
         print(f"rows {result['rows']}")
-        print(f"reconstruct / decompression: median {statistics.median(ratios):.2f} (each {[round(r, 2) for r in ratios]})")
+        print(
+            f"reconstruct / decompression: median {statistics.median(ratios):.2f} (each {[round(r, 2) for r in ratios]})"
+        )
         print(f"decompression {statistics.median(floors):.3f} s, peak memory {peak_mb:.0f} MB")
 
 

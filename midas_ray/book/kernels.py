@@ -72,7 +72,7 @@ _FORCE = np.frombuffer(b'forceOrder"', np.uint8)
 _KLINE = np.frombuffer(b'kline"', np.uint8)
 _MARKET = np.frombuffer(b"MARKET", np.uint8)
 
-_OK, _REFUSED, _WRONG_SCALE = 0, 1, 2
+_OK, _REFUSED, _WRONG_SCALE, _NO_ROOM = 0, 1, 2, 3
 
 
 @njit(cache=True)
@@ -183,8 +183,10 @@ def _levels(buf, at, end, px_decimals, sz_decimals, sign, keys, sizes, count):
         size, at = _decimal(buf, at + 2, end, sz_decimals)
         if at < 0:
             return (_WRONG_SCALE if at == -2 else _REFUSED), at, count
-        if at >= end or buf[at] != _LIST_END or px == 0 or count >= len(keys):
+        if at >= end or buf[at] != _LIST_END or px == 0:
             return _REFUSED, at, count
+        if count >= len(keys):
+            return _NO_ROOM, at, count
         keys[count] = sign * px
         sizes[count] = size
         count += 1
@@ -212,7 +214,7 @@ def _depth(buf, at, end, symbol, clock_key, has_pu, px_decimals, sz_decimals, ke
     seen = 0
     found_pu = False
     while at < end and buf[at] == _COMMA:
-        if at + 4 >= end or buf[at + 1] != _QUOTE:
+        if at + 4 >= end or buf[at + 1] != _QUOTE or buf[at + 2] < 32:
             return _REFUSED, at, n_levels
         key = buf[at + 2]
         if buf[at + 3] == _QUOTE and buf[at + 4] == _COLON:
@@ -278,7 +280,7 @@ def _trade(buf, at, end, symbol, is_agg, px_decimals, sz_decimals, row):
     last_id = 0
     row[TRADE_PRINT] = 1
     while at < end and buf[at] == _COMMA:
-        if at + 4 >= end or buf[at + 1] != _QUOTE:
+        if at + 4 >= end or buf[at + 1] != _QUOTE or buf[at + 2] < 32:
             return _REFUSED, at
         key = buf[at + 2]
         if buf[at + 3] != _QUOTE or buf[at + 4] != _COLON:
@@ -408,20 +410,14 @@ def scan(
     tickers = 0
     why = SCAN_DONE
     while at < n:
-        end = at
-        while end < n and buf[end] != _NEWLINE:
-            end += 1
-        # A level change takes 10 bytes at least: ["1","2"],
-        if (
-            n_depth >= len(depth)
-            or n_trades >= len(trades)
-            or n_other >= len(other)
-            or n_levels + (end - at) // 10 + 1 > len(level_keys)
-        ):
+        if n_depth >= len(depth) or n_trades >= len(trades) or n_other >= len(other):
             why = SCAN_FULL
             break
+        # No pass to find the line's end first: no reader below goes over a newline, which is no digit and no text.
+        end = n
         recv_ns, p = _payload_start(buf, at, end)
         code = -1
+        line_end = -1
         if p == -1:
             code = LINE_CONTROL
         elif p == -2:
@@ -472,16 +468,18 @@ def scan(
                     code = LINE_FORCE
                 elif _match(buf, p, _KLINE):
                     code = LINE_KLINE
-                if status == _WRONG_SCALE:
-                    why = SCAN_SCALE
+                if status == _WRONG_SCALE or status == _NO_ROOM:
+                    why = SCAN_SCALE if status == _WRONG_SCALE else SCAN_FULL
                     break
                 closing = 2 if combined else 1
                 if status == _OK:
                     for k in range(closing):
                         if p + k >= end or buf[p + k] != _CLOSE:
                             status = _REFUSED
-                    if p + closing != end:
+                    if p + closing >= end or buf[p + closing] != _NEWLINE:
                         status = _REFUSED
+                    else:
+                        line_end = p + closing
                 if status == _OK and is_depth:
                     depth[n_depth, DEPTH_RECV_NS] = recv_ns
                     depth[n_depth, DEPTH_LEVELS_END] = levels
@@ -492,13 +490,17 @@ def scan(
                     n_trades += 1
                 elif code < 0:
                     code = LINE_FALLBACK
+        if line_end < 0:
+            line_end = max(at, p)
+            while line_end < n and buf[line_end] != _NEWLINE:
+                line_end += 1
         if code >= 0:
             other[n_other, OTHER_START] = at
-            other[n_other, OTHER_END] = end
+            other[n_other, OTHER_END] = line_end
             other[n_other, OTHER_DEPTH_ROW] = n_depth
             other[n_other, OTHER_CODE] = code
             n_other += 1
-        at = end + 1
+        at = line_end + 1
     return why, at, n_depth, n_trades, n_other, tickers
 
 
@@ -521,33 +523,31 @@ def classify(last_id, final_id, previous_id):
 def set_level(keys, sizes, count, key, size):
     """Set the absolute size at `key` in a side of `count` levels (0 removes). Gives the new count."""
     lo = 0
-    hi = count
-    # Gallop from the best, where most changes are.
-    step = 1
-    while step <= count and keys[count - step] >= key:
-        hi = count - step
-        step *= 2
-    if step <= count:
-        lo = count - step
-    while lo < hi:
-        middle = (lo + hi) // 2
-        if keys[middle] < key:
-            lo = middle + 1
-        else:
-            hi = middle
+    left = count
+    while left > 1:  # no branch depends on the data: a mispredicted one costs more than the whole search
+        half = left >> 1
+        lo += half * (keys[lo + half - 1] < key)
+        left -= half
+    if left == 1 and keys[lo] < key:
+        lo += 1
+    one = np.uint64(1)  # unsigned indices need no check for negative ones: the shifts below become vector moves
     if lo < count and keys[lo] == key:
         if size > 0:
             sizes[lo] = size
             return count
-        for k in range(lo, count - 1):
-            keys[k] = keys[k + 1]
-            sizes[k] = sizes[k + 1]
+        for at in range(np.uint64(lo), np.uint64(count - 1)):
+            keys[at] = keys[at + one]
+        for at in range(np.uint64(lo), np.uint64(count - 1)):
+            sizes[at] = sizes[at + one]
         return count - 1
     if size == 0:
         return count
-    for k in range(count, lo, -1):
-        keys[k] = keys[k - 1]
-        sizes[k] = sizes[k - 1]
+    end = np.uint64(count)
+    moved = np.uint64(count - lo)
+    for back in range(moved):
+        keys[end - back] = keys[end - back - one]
+    for back in range(moved):
+        sizes[end - back] = sizes[end - back - one]
     keys[lo] = key
     sizes[lo] = size
     return count + 1

@@ -26,6 +26,9 @@ BUFFER_MS = 60_000
 REFETCH_MS = 10_000
 """Least exchange time between two snapshots asked for to widen the known depth."""
 
+CHANGES_PER_CALL = 16_384
+"""Most level changes that one call of the kernel takes (a single event may have more)."""
+
 THIN_SHARE = 0.2
 """A side is thin once fewer than this share of the snapshot's levels is still known."""
 
@@ -257,20 +260,23 @@ class BookSync:
 
     def _replay(self, events: DepthEvents, first: int, until: int) -> tuple[int, int]:
         """Run the kernel, emptying the sink as often as it fills up. Gives (why, next event)."""
-        ladder, sink = self.ladder, self.sink or _NO_ROWS
-        start = 0 if first == 0 else int(events.table[first - 1, k.DEPTH_LEVELS_END])
-        ladder.reserve(int(events.table[until - 1, k.DEPTH_LEVELS_END]) - start)
+        ladder, sink, ends = self.ladder, self.sink or _NO_ROWS, events.table[:, k.DEPTH_LEVELS_END]
         while True:
+            start = 0 if first == 0 else int(ends[first - 1])
+            # Room for every change of a call is needed beforehand: short calls keep the book's arrays small.
+            stop = min(until, max(first + 1, int(np.searchsorted(ends, start + CHANGES_PER_CALL, side="right"))))
+            ladder.reserve(int(ends[stop - 1]) - start)
             why, first, sink.n_rows = k.replay(
-                *(events.table, first, until, events.keys, events.sides, events.sizes),
+                *(events.table, first, stop, events.keys, events.sides, events.sizes),
                 *(self.state, ladder.keys, ladder.sizes, ladder.counts, ladder.known),
                 *(ladder.top_keys, ladder.top_sizes, ladder.top_known, self._ofi, self._ofi_known),
                 *(sink.step_ms, sink.first_ms, sink.last_ms),
                 *(sink.ints, sink.keys, sink.sizes, sink.known, sink.ofi, sink.n_rows),
             )
-            if why != k.ROWS_FULL:
+            if why == k.ROWS_FULL:
+                sink.flush()
+            elif why != k.END_OF_EVENTS or first >= until:
                 return int(why), int(first)
-            sink.flush()
 
     def _write_unlive_rows(self) -> None:
         """Rows of a gap up to the last event seen in it."""

@@ -81,7 +81,9 @@ class BlockReader:
                 *(scale.px_decimals, scale.sz_decimals, depth, keys, sides, sizes, trades, other),
             )
             end = int(depth[n_depth - 1, k.DEPTH_LEVELS_END]) if n_depth else 0
-            events = DepthEvents(depth[:n_depth].copy(), keys[:end].copy(), sides[:end].copy(), sizes[:end].copy())
+            events = DepthEvents(depth[:n_depth], keys[:end], sides[:end], sizes[:end])
+            if why != k.SCAN_DONE:  # the next scan writes to the same tables
+                events = DepthEvents(*(array.copy() for array in (events.table, keys[:end], sides[:end], sizes[:end])))
             yield Batch(scale, trades=trades[:n_trades].copy(), tickers=tickers)
             yield from self._others(block, other[:n_other], events, scale)
             if why == k.SCAN_FULL and reached == at:

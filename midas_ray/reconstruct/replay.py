@@ -140,10 +140,13 @@ class HourReplay:
         self.tally.undecodable += batch.undecodable
         if batch.trades is not None and len(batch.trades):
             self._trades.append((batch.scale, batch.trades))
-            for hour, agg in np.unique(
-                np.column_stack([batch.trades[:, k.TRADE_MS] // HOUR_MS, batch.trades[:, k.TRADE_AGG]]), axis=0
-            ):
-                self._saw(int(hour), "aggTrade" if agg else "trade")
+            hours, agg = batch.trades[:, k.TRADE_MS] // HOUR_MS, batch.trades[:, k.TRADE_AGG] == 1
+            for hour in range(int(hours.min()), int(hours.max()) + 1):
+                inside = hours == hour
+                if (inside & agg).any():
+                    self._saw(hour, "aggTrade")
+                if (inside & ~agg).any():
+                    self._saw(hour, "trade")
         for mark in batch.marks:
             self._marks.append(mark)
             self._saw(mark.E // HOUR_MS, "markPrice")
@@ -248,8 +251,7 @@ class HourReplay:
         """Jumps of the trade ids. Rows that are no prints count for continuity."""
         table = self._trade_table()
         table = table[table[:, k.TRADE_AGG] == (0 if (table[:, k.TRADE_AGG] == 0).any() else 1)]
-        _, first = np.unique(table[:, k.TRADE_ID], return_index=True)
-        table = table[first]
+        table = frames.each_id_once(table)
         ids, times, recv = table[:, k.TRADE_ID], table[:, k.TRADE_MS], table[:, k.TRADE_RECV_NS]
         if self._before is not None and len(ids) and ids[0] > self._before[0]:
             ids = np.concatenate([[self._before[0]], ids])

@@ -72,7 +72,9 @@ def run_tasks(settings: Reconstruct, tasks: list[HourTask]) -> list[dict[str, An
         import ray
 
         bar = progress.add_task("reconstruct", total=len(tasks))
-        dataset = ray.data.from_items([{"task": msgspec.json.encode(task)} for task in tasks], override_num_blocks=len(tasks))
+        dataset = ray.data.from_items(
+            [{"task": msgspec.json.encode(task)} for task in tasks], override_num_blocks=len(tasks)
+        )
         results = []
         spread = dataset.map(work, num_cpus=1, ray_remote_args_fn=lambda: {"max_retries": 2})
         for row in spread.iter_rows():
