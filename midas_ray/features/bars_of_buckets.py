@@ -1,0 +1,138 @@
+"""Open, high, low, close and volumes of each bucket, from prints or from the exchange's own bars.
+
+A bucket without prints is known: volume 0, open = high = low = close = the previous close. The previous close is
+undefined before the first print of the data; after a gap it is not known until the next print, since the lost prints
+could have moved it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from midas_ray.features.column import Column, KindArray, column
+from midas_ray.features.nulls import NullKind
+from midas_ray.features.statistics import FloatArray, IntArray, TradeStatistics, limbs_to_ints
+
+BAR_US = 60_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The last price at a moment, and why it is not known."""
+
+    px: float
+    kind: NullKind
+
+    @classmethod
+    def none_yet(cls) -> "Close":
+        return cls(math.nan, NullKind.UNDEFINED)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketBars:
+    """One bar a bucket, n of them."""
+
+    coverage: FloatArray
+    """(n,) share of the bucket in which prints were collected; 1 exactly where nothing was lost."""
+    open: Column
+    high: Column
+    low: Column
+    close: Column
+    volume: Column
+    quote_volume: Column
+    number_of_trades: Column
+    taker_buy_volume: Column
+    last: tuple[Close, ...]
+    """(n,) last price at each bucket's end, also where the bucket itself has a gap."""
+
+
+def previous_closes(trades: TradeStatistics, closes: FloatArray, before: Close) -> tuple[Close, ...]:
+    """(n + 1,) the last price at the start of each bucket and at the end of the last."""
+    known = [before]
+    rows, lost = trades.rows.tolist(), trades.lost_us.tolist()
+    last_us, settled_us = trades.last_us.tolist(), trades.settled_us.tolist()
+    for bucket, close in enumerate(closes.tolist()):
+        state = known[-1]
+        if rows[bucket] and last_us[bucket] >= settled_us[bucket] - 1:
+            state = Close(close, NullKind.VALUE)
+        elif lost[bucket] and (rows[bucket] or state.kind is not NullKind.UNDEFINED):
+            state = Close(math.nan, NullKind.GAP)
+        known.append(state)
+    return tuple(known)
+
+
+def bars_from_trades(trades: TradeStatistics, bucket_us: int, before: Close) -> BucketBars:
+    """Bars of consecutive buckets; `before`: the last price before the first of them."""
+    gap = trades.lost_us > 0
+    prices = trades.prices / trades.px_scale[:, None]
+    closes = previous_closes(trades, prices[:, 3], before)
+    quiet = trades.rows == 0
+    previous = np.array([close.px for close in closes[:-1]])
+    kinds: KindArray = np.where(quiet, [int(close.kind) for close in closes[:-1]], NullKind.VALUE).astype(np.uint8)
+    kinds[gap] = NullKind.GAP
+    known = kinds == NullKind.VALUE
+    ohlc = [np.where(known, np.where(quiet, previous, prices[:, i]), np.nan) for i in range(4)]
+    scale = [int(px * sz) for px, sz in zip(trades.px_scale.tolist(), trades.sz_scale.tolist(), strict=True)]
+    quote = np.array([total / unit for total, unit in zip(limbs_to_ints(trades.notional), scale, strict=True)])
+    return BucketBars(
+        coverage=1.0 - np.minimum(trades.lost_us, bucket_us) / bucket_us,
+        open=Column(ohlc[0], kinds),
+        high=Column(ohlc[1], kinds),
+        low=Column(ohlc[2], kinds),
+        close=Column(ohlc[3], kinds),
+        volume=column(trades.lots / trades.sz_scale, gap=gap),
+        quote_volume=column(quote, gap=gap),
+        number_of_trades=column(trades.count.astype(np.float64), gap=gap),
+        taker_buy_volume=column(trades.buy_lots / trades.sz_scale, gap=gap),
+        last=closes[1:],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BarRows:
+    """clean/bars, rising in ts (the end of the bar); NaN where null."""
+
+    ts_us: IntArray
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+    volume: FloatArray
+    quote_volume: FloatArray
+    number_of_trades: FloatArray
+    taker_buy_volume: FloatArray
+
+
+def bars_from_rows(bars: BarRows, ts_us: IntArray, bucket_us: int) -> BucketBars:
+    """Bars of consecutive buckets that end at `ts_us`, each of bucket_us / 1 minute rows.
+
+    A missing row makes a gap of the whole bucket, a null in one makes a gap of that column.
+    """
+    expected = bucket_us // BAR_US
+    first = np.searchsorted(bars.ts_us, ts_us - bucket_us, side="right").tolist()
+    last = np.searchsorted(bars.ts_us, ts_us, side="right").tolist()
+    rows = [slice(begin, end) for begin, end in zip(first, last, strict=True)]
+    found = np.array([part.stop - part.start for part in rows])
+    whole = (found == expected).tolist()
+
+    def column_of(values: FloatArray, reduce: Callable[[FloatArray], float]) -> Column:
+        reduced = [reduce(values[part]) if all_there else math.nan for part, all_there in zip(rows, whole, strict=True)]
+        return column(np.array(reduced), gap=np.isnan(reduced))
+
+    close = column_of(bars.close, lambda px: float(px[-1]))
+    return BucketBars(
+        coverage=found / expected,
+        open=column_of(bars.open, lambda px: float(px[0])),
+        high=column_of(bars.high, lambda px: float(px.max())),
+        low=column_of(bars.low, lambda px: float(px.min())),
+        close=close,
+        volume=column_of(bars.volume, math.fsum),
+        quote_volume=column_of(bars.quote_volume, math.fsum),
+        number_of_trades=column_of(bars.number_of_trades, math.fsum),
+        taker_buy_volume=column_of(bars.taker_buy_volume, math.fsum),
+        last=tuple(
+            Close(px, NullKind(kind)) for px, kind in zip(close.values.tolist(), close.kinds.tolist(), strict=True)
+        ),
+    )
