@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from midas_ray.dataset.panel import Panel
 from midas_ray.dataset.windows import require_windows, window_origins
@@ -22,19 +21,16 @@ class LoadedResult:
     """The forecasts of a finished model, and how many windows were refused."""
 
     fold: FoldResult
-    forecaster: Forecaster
     refused: int
 
 
-def judge_model(panel: Panel, folder: Path, device: str | None) -> LoadedResult:
-    """Forecast every window after the training end of the model in `folder`.
+def judge_model(panel: Panel, forecaster: Forecaster, name: str, device: str | None) -> LoadedResult:
+    """Forecast every window after the training end of a finished model; `name` is what errors call it.
 
-    The baselines' constants are fitted on the windows whose outcome was known by that moment. Raises UsageError or
-    CorruptFileError for a missing or damaged model, DataError for features of another kind, TooFewRowsError where all
-    windows are earlier or too few of the earlier ones are there.
+    The baselines' constants are fitted on the windows whose outcome was known by that moment. Raises DataError for
+    features of another kind, TooFewRowsError where all windows are earlier or too few of those are there.
     """
     started = time.monotonic()
-    forecaster = Forecaster.load(folder)
     forecaster.check_panel(panel)
     horizons = forecaster.output_length
     origins = window_origins(panel, forecaster.input_length, horizons, forecaster.columns)
@@ -44,12 +40,12 @@ def judge_model(panel: Panel, folder: Path, device: str | None) -> LoadedResult:
     refused = len(origins) - len(later)
     if not len(later):
         raise TooFewRowsError(
-            f"{folder}: expected windows after the model's training end {moment(end_us):%Y-%m-%d %H:%M} UTC, found "
+            f"{name}: expected windows after the model's training end {moment(end_us):%Y-%m-%d %H:%M} UTC, found "
             f"{refused} windows, all before it; collect newer data, or leave out --model to walk forward"
         )
     if len(known_by_end) < LEAST_FITTING_WINDOWS:
         raise TooFewRowsError(
-            f"{folder}: expected {LEAST_FITTING_WINDOWS} windows before the model's training end to fit the baselines "
+            f"{name}: expected {LEAST_FITTING_WINDOWS} windows before the model's training end to fit the baselines "
             f"on, found {len(known_by_end)}; keep the features it was trained on in DATA_DIR"
         )
     baselines = fit_baselines(panel, known_by_end, horizons, forecaster.quantiles)
@@ -67,4 +63,4 @@ def judge_model(panel: Panel, folder: Path, device: str | None) -> LoadedResult:
         baseline_half_life=baselines.half_life,
         seconds=time.monotonic() - started,
     )
-    return LoadedResult(FoldResult(record, judged, without_baseline), forecaster, refused)
+    return LoadedResult(FoldResult(record, judged, without_baseline), refused)

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from midas_ray.console import err, out
-from midas_ray.dataset.panel import Panel, load_panel
+from midas_ray.dataset.panel import load_panel
 from midas_ray.evaluate import outputs
 from midas_ray.evaluate.folds import Fit, FoldResult, plan_folds
 from midas_ray.evaluate.judge import Forecasts
-from midas_ray.evaluate.loaded import judge_model
 from midas_ray.evaluate.outcome import Conditions, Outcome, conclude
 from midas_ray.evaluate.verdict import reach
 from midas_ray.evaluate.walk_forward import run_folds
@@ -34,8 +33,7 @@ def backtest(settings: Backtest, fit: Fit | None = None) -> int:
     `fit` stands in for the Temporal Fusion Transformer in tests. Raises MidasError, and then writes nothing.
     """
     place = outputs.destination(settings.data_dir, settings.output)
-    panel = load_panel(Storage(settings.data_dir), settings.venue, settings.symbols)
-    outcome = _judge_loaded(settings, panel) if settings.model else _walk_forward(settings, panel, fit)
+    outcome = _judge_loaded(settings, settings.model) if settings.model else _walk_forward(settings, fit)
     outputs.write(outcome, place)
     verdict = reach(outcome)
     out.print(verdict.skill_sentence)
@@ -46,9 +44,13 @@ def backtest(settings: Backtest, fit: Fit | None = None) -> int:
     return 0
 
 
-def _walk_forward(settings: Backtest, panel: Panel, fit: Fit | None) -> Outcome:
+def _walk_forward(settings: Backtest, fit: Fit | None) -> Outcome:
+    panel = load_panel(Storage(settings.data_dir), settings.venue, settings.symbols)
     plans = plan_folds(panel, settings.input_length, settings.output_length, settings.folds)
-    network = NetworkSettings(**{name: getattr(settings, name) for name in NetworkSettings.model_fields})
+    # The command line's settings class is made at run time: workers get the plain one.
+    network = NetworkSettings.model_construct(
+        **{name: getattr(settings, name) for name in NetworkSettings.model_fields}
+    )
     finished = 0
 
     def done(result: FoldResult) -> None:
@@ -80,17 +82,24 @@ def _walk_forward(settings: Backtest, panel: Panel, fit: Fit | None) -> Outcome:
     return conclude(panel, conditions, [result.record for result in results], forecasts)
 
 
-def _judge_loaded(settings: Backtest, panel: Panel) -> Outcome:
-    loaded = judge_model(panel, Path(settings.model or ""), "cpu" if settings.gpus == 0 else None)
-    forecaster, fold = loaded.forecaster, loaded.fold
+def _judge_loaded(settings: Backtest, model: str) -> Outcome:
+    # These import torch, which takes seconds: a walk-forward refuses bad input before.
+    from midas_ray.evaluate.loaded import judge_model
+    from midas_ray.forecast.forecaster import Forecaster
+
+    forecaster = Forecaster.load(Path(model))
+    symbols = settings.symbols or forecaster.normalizer.symbols
+    panel = load_panel(Storage(settings.data_dir), settings.venue, symbols)
+    loaded = judge_model(panel, forecaster, model, "cpu" if settings.gpus == 0 else None)
+    fold = loaded.fold
     if loaded.refused:
         err.print(
-            f"{settings.model}: {loaded.refused} windows up to the model's training end refused, "
+            f"{model}: {loaded.refused} windows up to the model's training end refused, "
             f"{len(fold.forecasts.origins)} later ones judged"
         )
     architecture = forecaster.architecture
     conditions = Conditions(
-        model=settings.model,
+        model=model,
         training_end_us=forecaster.fit_end_us,
         refused=loaded.refused,
         without_baseline=fold.without_baseline,

@@ -20,13 +20,19 @@ def gpus_per_fold(requested: int | None, folds: int) -> float:
     return min(1.0, (found if requested is None else requested) / folds)
 
 
-def _fold_task(panel: Panel, plan: FoldPlan, network: NetworkSettings, fit: Fit | None, accelerator: str) -> FoldResult:
+def _fold_task(
+    panel: Panel, plan: FoldPlan, network: NetworkSettings, fit: Fit | None, accelerator: str
+) -> FoldResult | MidasError:
+    """An expected failure is a result: if raised, Ray would print its traceback for the other folds."""
     import torch
 
     from midas_ray.forecast.fitting import fit as fit_transformer
 
     torch.set_num_threads(1)
-    return judge_fold(panel, plan, network, fit or fit_transformer, accelerator)
+    try:
+        return judge_fold(panel, plan, network, fit or fit_transformer, accelerator)
+    except MidasError as error:
+        return error
 
 
 def run_folds(
@@ -40,7 +46,7 @@ def run_folds(
 ) -> list[FoldResult]:
     """Judge every fold on the Ray that is initialised; `done` is called as each ends. In order of the plans.
 
-    `fit` stands in for the Temporal Fusion Transformer in tests. Raises the MidasError of a fold that fails, as it is.
+    `fit` stands in for the Temporal Fusion Transformer in tests. Raises the MidasError of the first fold that fails.
     """
     import ray
 
@@ -69,14 +75,14 @@ def _result_of(reference: Any, number: int) -> FoldResult:
     import ray
 
     try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, MidasError):
-            raise type(cause)(str(cause)) from None
+        result: FoldResult | MidasError = ray.get(reference)
+    except ray.exceptions.RayTaskError:
         raise
     except ray.exceptions.RayError as error:
         reason = str(error).splitlines()[0]
         raise MidasError(
             f"fold {number}: expected its worker to finish, found it lost ({reason}); lower --num-cpus"
         ) from None
+    if isinstance(result, MidasError):
+        raise result
+    return result
