@@ -1,6 +1,7 @@
 """Training under Ray Train: one CPU worker, or one worker per GPU, restarted from the last checkpoint if one dies."""
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,9 @@ from midas_ray.forecast.fitting import Schedule, TrainingSet, loaders, new_modul
 from midas_ray.forecast.progress import Report, TrainingProgress
 
 MOST_CPU_THREADS = 4
-"""More do not help: hidden 64 takes 667 ms a step on one core, 441 ms on two, of many small operations."""
+THREADS_PAY_FROM = 32
+"""Hidden size below which more than one thread only waits: a step takes 268 ms on one core and 245 ms on two at 16, 667
+and 441 ms at 64; on a busy machine each of its thousands of small operations waits for the slowest thread."""
 POLL_S = 0.5
 _WEIGHTS = "network."
 
@@ -41,7 +44,7 @@ class Workers:
         return f"1 CPU worker, {self.threads} thread{'s' if self.threads > 1 else ''}"
 
 
-def plan_workers(gpus: int | None) -> Workers:
+def plan_workers(gpus: int | None, hidden_dim: int) -> Workers:
     """Workers for `--gpus` on the running Ray: None = all its GPUs. Raises UsageError where it has fewer."""
     found = int(ray.cluster_resources().get("GPU", 0))
     wanted = found if gpus is None else gpus
@@ -49,6 +52,8 @@ def plan_workers(gpus: int | None) -> Workers:
         raise UsageError(f"--gpus {wanted}: expected at most the {found} that Ray finds; lower it, or 0 for the CPU")
     if wanted:
         return Workers(wanted, True, 1)
+    if hidden_dim < THREADS_PAY_FROM:
+        return Workers(1, False, 1)
     biggest = max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
     free = ray.available_resources().get("CPU", 1)
     return Workers(1, False, max(1, int(min(biggest, free, MOST_CPU_THREADS))))
@@ -129,6 +134,8 @@ def train_with_ray(
     Raises TooFewRowsError where some worker would have no window.
     """
     Schedule.of(training.network, len(training.train), workers.count)
+    # The controller looks every 2 s by default: a small training would mostly wait for it.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     board = ray.remote(num_cpus=0)(_Board).remote()
     config = {"training": ray.put(training), "workers": workers, "board": board}
     trainer = TorchTrainer(

@@ -42,7 +42,7 @@ class Judgement:
         )
 
     def metrics(self, panel: Panel) -> dict[str, Any]:
-        """For metrics.json: pinball losses [horizon][quantile] where both forecast; share inside the outer quantiles."""
+        """For metrics.json: pinball losses [horizon][quantile] where both forecast; share in the outer quantiles."""
         both = np.isfinite(self.baseline_wHQ).all(axis=(1, 2))
         ts_us = panel.ts_us[self.origins]
         found: dict[str, Any] = {

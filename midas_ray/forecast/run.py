@@ -49,7 +49,7 @@ def _train_into(folder: Path, run_id: str, values: settings.Train, parts: Parts,
     panel, split = parts.panel, parts.split
     training = prepare(panel, split.train, split.validation, network, columns=parts.choice.columns)
     with ray_session(values), TrainingDisplay(log_dir) as display:
-        workers = plan_workers(values.gpus)
+        workers = plan_workers(values.gpus, values.hidden_dim)
         console.err.print(f"training on {workers.sentence()}")
         weights = train_with_ray(training, workers, run_id, folder / "ray", display)
     shutil.rmtree(folder / "ray")
@@ -71,7 +71,7 @@ def _verdict(test: dict[str, Any]) -> str:
 
 
 def tensorboard(values: settings.Tensorboard) -> int:
-    """Serve the training curves on this machine until Ctrl-C. Raises DataError without logs, UsageError for the port."""
+    """Serve the training curves on this machine until Ctrl-C. Raises DataError without logs, UsageError for a port."""
     from tensorboard.program import TensorBoard, TensorBoardServerException
 
     log_dir = Path(values.log_dir).resolve()
