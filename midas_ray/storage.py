@@ -75,6 +75,11 @@ class Storage:
         """Bytes of each file."""
         return [info.size for info in self.fs.get_file_info([self._full(path) for path in paths])]
 
+    def stamps(self, paths: list[str]) -> list[str]:
+        """Size and modification time of each file: another stamp means that it was written anew."""
+        infos = self.fs.get_file_info([self._full(path) for path in paths])
+        return [f"{info.size}-{info.mtime_ns}" for info in infos]
+
     def exists(self, relative: str) -> bool:
         return bool(self.fs.get_file_info(self._full(relative)).type != pafs.FileType.NotFound)
 
