@@ -16,6 +16,9 @@ LOWEST_KEY = np.iinfo(np.int64).min
 
 OFI_LEVELS = 10
 
+MAX_DECIMALS = 10
+"""Most decimals of a price or a size: more are taken for damage, which must not shrink the room before the point."""
+
 # What to do with a depth event.
 DROP, CONFIRM, APPLY, GAP = 0, 1, 2, 3
 
@@ -56,6 +59,8 @@ _BACKSLASH, _DOT, _ZERO, _MINUS, _NEWLINE = 92, 46, 48, 45, 10
 _LINE_HEAD = np.frombuffer(b'{"recv_ns":', np.uint8)
 _MONO = np.frombuffer(b',"mono_ns":', np.uint8)
 _NULL = np.frombuffer(b"null", np.uint8)
+_TRUE = np.frombuffer(b"true", np.uint8)
+_FALSE = np.frombuffer(b"false", np.uint8)
 _CONN = np.frombuffer(b',"conn":"', np.uint8)
 _N = np.frombuffer(b'","n":', np.uint8)
 _KIND = np.frombuffer(b',"kind":"', np.uint8)
@@ -70,7 +75,7 @@ _AGG_TRADE = np.frombuffer(b'aggTrade"', np.uint8)
 _MARK = np.frombuffer(b'markPriceUpdate"', np.uint8)
 _FORCE = np.frombuffer(b'forceOrder"', np.uint8)
 _KLINE = np.frombuffer(b'kline"', np.uint8)
-_MARKET = np.frombuffer(b"MARKET", np.uint8)
+_MARKET = np.frombuffer(b'MARKET"', np.uint8)
 
 _OK, _REFUSED, _WRONG_SCALE, _NO_ROOM = 0, 1, 2, 3
 
@@ -106,30 +111,33 @@ def _integer(buf, at, end):
 def _decimal(buf, at, end, decimals):
     """(value x 10^decimals, position after the closing quote) of decimal text whose first character is at `at`.
 
-    Position -1: not plain decimal text. Position -2: more decimals than the scale holds.
+    Zeros beyond `decimals` are passed over. Position -1: not plain decimal text, or too many digits for the plain decoder
+    to judge here. Position -2: the number needs more decimals than the scale holds.
     """
     value = 0
     digits = 0
     fraction = -1
+    wrong_scale = False
     while at < end and buf[at] != _QUOTE:
         c = buf[at]
-        if c == _DOT:
-            if fraction >= 0 or digits == 0:
-                return 0, -1
-            fraction = 0
-        elif 48 <= c <= 57:
-            value = value * 10 + (c - 48)
-            digits += 1
+        if 48 <= c <= 57:
             if fraction >= 0:
                 fraction += 1
+            if fraction <= decimals:
+                value = value * 10 + (c - 48)
+                digits += 1
+            elif c != _ZERO:
+                wrong_scale = True
+        elif c == _DOT and fraction < 0 and digits > 0:
+            fraction = 0
         else:
             return 0, -1
         at += 1
     if at >= end or digits == 0 or fraction == 0:
         return 0, -1
-    missing = decimals - max(fraction, 0)
-    if missing < 0:
-        return 0, -2
+    if wrong_scale:
+        return 0, -2 if fraction <= MAX_DECIMALS else -1
+    missing = max(decimals - max(fraction, 0), 0)
     if digits + missing > 18:
         return 0, -1
     for _ in range(missing):
@@ -139,29 +147,48 @@ def _decimal(buf, at, end, decimals):
 
 @njit(cache=True)
 def _skip_string(buf, at, end):
-    """Position after the closing quote of a string whose first character is at `at`; -1 on escapes or control bytes."""
+    """Position after the closing quote of a string whose first character is at `at`; -1 unless it is printable ASCII."""
     while at < end and buf[at] != _QUOTE:
-        if buf[at] == _BACKSLASH or buf[at] < 32:
+        if buf[at] == _BACKSLASH or buf[at] < 32 or buf[at] > 126:
             return -1
         at += 1
     return at + 1 if at < end else -1
 
 
 @njit(cache=True)
+def _skip_digits(buf, at, end):
+    """Position after one digit or more; -1 where there is none."""
+    start = at
+    while at < end and 48 <= buf[at] <= 57:
+        at += 1
+    return at if at > start else -1
+
+
+@njit(cache=True)
 def _skip_scalar(buf, at, end):
-    """Position after a string, a number or a literal; -1 for anything else."""
+    """Position after a string, a number or a literal, as JSON writes them; -1 for anything else."""
     if at >= end:
         return -1
     if buf[at] == _QUOTE:
         return _skip_string(buf, at + 1, end)
+    if _match(buf, at, _TRUE) or _match(buf, at, _NULL):
+        return at + 4
+    if _match(buf, at, _FALSE):
+        return at + 5
+    if buf[at] == _MINUS:
+        at += 1
     start = at
-    while at < end:
-        c = buf[at]
-        if (48 <= c <= 57) or c == _DOT or c == _MINUS or c == 43 or (97 <= c <= 122) or c == 69:
+    at = _skip_digits(buf, at, end)
+    if at < 0 or (at - start > 1 and buf[start] == _ZERO):
+        return -1
+    if at < end and buf[at] == _DOT:
+        at = _skip_digits(buf, at + 1, end)
+    if 0 <= at < end and (buf[at] == 101 or buf[at] == 69):  # e, E
+        at += 1
+        if at < end and (buf[at] == 43 or buf[at] == _MINUS):
             at += 1
-        else:
-            break
-    return at if at > start else -1
+        at = _skip_digits(buf, at, end)
+    return at
 
 
 @njit(cache=True)
@@ -209,12 +236,18 @@ def _symbol_matches(buf, at, end, symbol):
 
 
 @njit(cache=True)
+def _is_key(c):
+    """Whether a member's name may begin with this: a letter, but not `e`, of which each event has one already."""
+    return (97 <= c <= 122 and c != 101) or 65 <= c <= 90
+
+
+@njit(cache=True)
 def _depth(buf, at, end, symbol, clock_key, has_pu, px_decimals, sz_decimals, keys, sides, sizes, n_levels, row):
     """Read the members of a depthUpdate after its `e`. Gives (status, position after `}`, levels)."""
     seen = 0
     found_pu = False
     while at < end and buf[at] == _COMMA:
-        if at + 4 >= end or buf[at + 1] != _QUOTE or buf[at + 2] < 32:
+        if at + 4 >= end or buf[at + 1] != _QUOTE or not _is_key(buf[at + 2]):
             return _REFUSED, at, n_levels
         key = buf[at + 2]
         if buf[at + 3] == _QUOTE and buf[at + 4] == _COLON:
@@ -262,7 +295,7 @@ def _depth(buf, at, end, symbol, clock_key, has_pu, px_decimals, sz_decimals, ke
             at = _skip_scalar(buf, at + 1, end)
             if at < 0:
                 return _REFUSED, at, n_levels
-    need = 1 | 2 | 4 | 32 | 64 | (8 if clock_key == 69 else 16)
+    need = 1 | 2 | 4 | 8 | 32 | 64 | (16 if clock_key == 84 else 0)
     if (seen & need) != need or found_pu != has_pu or at >= end or buf[at] != _CLOSE:
         return _REFUSED, at, n_levels
     if not has_pu:
@@ -280,7 +313,7 @@ def _trade(buf, at, end, symbol, is_agg, px_decimals, sz_decimals, row):
     last_id = 0
     row[TRADE_PRINT] = 1
     while at < end and buf[at] == _COMMA:
-        if at + 4 >= end or buf[at + 1] != _QUOTE or buf[at + 2] < 32:
+        if at + 4 >= end or buf[at + 1] != _QUOTE or not _is_key(buf[at + 2]):
             return _REFUSED, at
         key = buf[at + 2]
         if buf[at + 3] != _QUOTE or buf[at + 4] != _COLON:
@@ -314,8 +347,8 @@ def _trade(buf, at, end, symbol, is_agg, px_decimals, sz_decimals, row):
                 row[TRADE_QTY] = value
         elif key == 109:  # m
             bit = 16
-            row[TRADE_SELL] = 1 if buf[at] == 116 else 0
-            at = _skip_scalar(buf, at, end)
+            row[TRADE_SELL] = 1 if _match(buf, at, _TRUE) else 0
+            at = at + 4 if row[TRADE_SELL] == 1 else at + 5 if _match(buf, at, _FALSE) else -1
         elif (key == 116 and not is_agg) or (key == 97 and is_agg):  # t of trade, a of aggTrade
             bit = 32
             row[TRADE_ID], at = _integer(buf, at, end)
@@ -325,18 +358,21 @@ def _trade(buf, at, end, symbol, is_agg, px_decimals, sz_decimals, row):
         elif key == 108 and is_agg:  # l
             bit = 128
             last_id, at = _integer(buf, at, end)
+        elif key == 69:  # E
+            bit = 512
+            _, at = _integer(buf, at, end)
         elif key == 88 and not is_agg:  # X
             bit = 256
             if buf[at] != _QUOTE:
                 return _REFUSED, at
-            row[TRADE_PRINT] = 1 if _match(buf, at + 1, _MARKET) and buf[at + 7] == _QUOTE else 0
+            row[TRADE_PRINT] = 1 if _match(buf, at + 1, _MARKET) else 0
             at = _skip_string(buf, at + 1, end)
         else:
             at = _skip_scalar(buf, at, end)
         if at < 0 or seen & bit:
             return _REFUSED, at
         seen |= bit
-    need = 63 | ((64 | 128) if is_agg else 0)
+    need = 63 | 512 | ((64 | 128) if is_agg else 0)
     if (seen & need) != need or at >= end or buf[at] != _CLOSE or last_id < first_id:
         return _REFUSED, at
     row[TRADE_COUNT] = last_id - first_id + 1

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from midas_ray.book.kernels import MAX_DECIMALS
+
 
 class ScaleTooSmallError(Exception):
-    """A number has more decimals than the scale holds; `scale` is the smallest that holds both."""
+    """A number needs more decimals than the scale holds; `scale` is the smallest that holds both."""
 
     def __init__(self, scale: "Scale") -> None:
         super().__init__(f"needs {scale}")
@@ -16,13 +18,16 @@ class ScaleTooSmallError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Decimals of a symbol's prices and sizes: px_int = price x 10^px_decimals, exactly."""
+    """Decimals of a symbol's prices and sizes: px_int = price x 10^px_decimals, exactly.
+
+    Trailing zeros need none: spot writes 8 decimals always, and at that scale the sizes of a cheap coin exceed 64 bits.
+    """
 
     px_decimals: int = 0
     sz_decimals: int = 0
 
     def widened(self, px_text: str, sz_text: str) -> "Scale":
-        """The smallest scale that holds this one and the two numbers."""
+        """The smallest scale that holds this one and the two numbers. Raises ValueError beyond MAX_DECIMALS."""
         return Scale(max(self.px_decimals, _decimals(px_text)), max(self.sz_decimals, _decimals(sz_text)))
 
     def px_int(self, text: str) -> int:
@@ -37,6 +42,7 @@ class Scale:
         whole, _, fraction = text.partition(".")
         if not whole.isdecimal() or not (fraction.isdecimal() or "." not in text) or not text.isascii():
             raise ValueError(f"expected a plain decimal number, found {text!r}")
+        fraction = fraction.rstrip("0")
         if len(fraction) > decimals:
             raise ScaleTooSmallError(self.widened(px_text, sz_text))
         value = int(whole + fraction) * 10 ** (decimals - len(fraction))
@@ -62,7 +68,10 @@ class Scale:
 
 
 def _decimals(text: str) -> int:
-    return len(text.partition(".")[2])
+    decimals = len(text.partition(".")[2].rstrip("0"))
+    if decimals > MAX_DECIMALS:
+        raise ValueError(f"expected a number of at most {MAX_DECIMALS} decimals, found {text!r}")
+    return decimals
 
 
 def _text(value: int, decimals: int) -> str:

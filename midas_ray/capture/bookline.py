@@ -54,10 +54,15 @@ def book_fields(sync: BookSync, after_n: int) -> dict[str, Any]:
 
 
 def book_scale(line: BookLine, scale: Scale) -> Scale:
-    """The smallest scale that holds `scale` and the line's numbers."""
-    for px, size in (*line.bids, *line.asks):
-        scale = scale.widened(px, size)
-    return scale
+    """The smallest scale that holds `scale` and the one the line is written at.
+
+    Trailing zeros count: each file of a run is then read at the scale that the run's book had reached.
+    """
+    levels = [*line.bids, *line.asks]
+    return Scale(
+        max([scale.px_decimals, *(len(px.partition(".")[2]) for px, _ in levels)]),
+        max([scale.sz_decimals, *(len(size.partition(".")[2]) for _, size in levels)]),
+    )
 
 
 def book_snapshot(line: BookLine, scale: Scale) -> Snapshot:

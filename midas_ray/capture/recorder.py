@@ -17,14 +17,10 @@ from midas_ray.book.scale import Scale, ScaleTooSmallError
 from midas_ray.book.sync import Action, BookSync, Divergence, FetchSnapshot, Gap
 from midas_ray.capture import journal
 from midas_ray.capture.bookline import book_fields
-from midas_ray.venues.base import StreamKind, Venue, frame_address
+from midas_ray.venues.base import StreamKind, Venue, frame_address, frame_message
 from midas_ray.venues.messages import DepthSnapshot, DepthUpdate, Level
 
 HOUR_NS = 3600 * 10**9
-
-
-class _Data(msgspec.Struct, frozen=True):
-    data: msgspec.Raw
 
 
 class _TradeHead(msgspec.Struct, frozen=True):
@@ -32,7 +28,6 @@ class _TradeHead(msgspec.Struct, frozen=True):
     t: int
 
 
-_decode_data = msgspec.json.Decoder(_Data).decode
 _decode_depth = msgspec.json.Decoder(DepthUpdate).decode
 _decode_trade_head = msgspec.json.Decoder(_TradeHead).decode
 decode_snapshot = msgspec.json.Decoder(DepthSnapshot).decode
@@ -117,11 +112,11 @@ class Recorder:
             if kind == "depth":
                 return self._noted(self._depth(payload, recv_ns), recv_ns, mono_ns, conn)
             if kind == "trade":
-                head = _decode_trade_head(_message(payload))
+                head = _decode_trade_head(frame_message(payload))
                 self.last_event_ms["trade"] = head.T
                 if self._last_trade[0] is None or head.t > self._last_trade[0]:
                     self._last_trade = (head.t, head.T)
-        except (msgspec.DecodeError, ValueError):
+        except (msgspec.DecodeError, ValueError, OverflowError):
             self.counters.undecodable += 1
         return []
 
@@ -137,7 +132,7 @@ class Recorder:
             return []
         try:
             actions = apply_snapshot(self.book, payload, path)
-        except (msgspec.DecodeError, ValueError):
+        except (msgspec.DecodeError, ValueError, OverflowError):
             self.counters.undecodable += 1
             return []
         return self._noted(actions, recv_ns, mono_ns, conn)
@@ -163,7 +158,7 @@ class Recorder:
         return path
 
     def _depth(self, payload: bytes, recv_ns: int) -> list[Action]:
-        message = _decode_depth(_message(payload))
+        message = _decode_depth(frame_message(payload))
         venue = self.venue
         while True:
             try:
@@ -241,10 +236,6 @@ def _scale_of(levels: list[Level], scale: Scale) -> Scale:
     for px, size in levels:
         scale = scale.widened(px, size)
     return scale
-
-
-def _message(payload: bytes) -> bytes | msgspec.Raw:
-    return _decode_data(payload).data if payload.startswith(b'{"stream"') else payload
 
 
 def _gap_fields(gap: Gap) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from midas_ray.book.events import DepthEvents, IntArray, decode_depth
 from midas_ray.book.scale import Scale, ScaleTooSmallError
 from midas_ray.capture.journal import JournalLine, decode_line
 from midas_ray.errors import DataError
-from midas_ray.venues.base import Venue, frame_address
+from midas_ray.venues.base import Venue, frame_address, frame_message
 from midas_ray.venues.messages import AggTrade, DepthUpdate, ForceOrder, Kline, MarkPrice, Trade
 
 _decode_depth = msgspec.json.Decoder(DepthUpdate).decode
@@ -21,13 +21,6 @@ _decode_agg_trade = msgspec.json.Decoder(AggTrade).decode
 _decode_mark = msgspec.json.Decoder(MarkPrice).decode
 _decode_force = msgspec.json.Decoder(ForceOrder).decode
 _decode_kline = msgspec.json.Decoder(Kline).decode
-
-
-class _Data(msgspec.Struct, frozen=True):
-    data: msgspec.Raw
-
-
-_decode_data = msgspec.json.Decoder(_Data).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +100,13 @@ class BlockReader:
                     done = depth_row
                 yield from self._plain(line)
             else:
-                yield self._typed(decode_line(line), code)
+                yield self._typed(line, code)
         if len(events) > done:
             yield Batch(scale, depth=_part(events, done, len(events)))
 
-    def _typed(self, line: JournalLine, code: int) -> Batch:
-        payload = bytes(line.payload)
-        data = bytes(_decode_data(payload).data) if payload.startswith(b'{"stream"') else payload
+    def _typed(self, line: bytes, code: int) -> Batch:
         try:
+            data = frame_message(bytes(decode_line(line).payload))
             if code == k.LINE_MARK:
                 return Batch(self.scale, marks=(_decode_mark(data),))
             if code == k.LINE_FORCE:
@@ -142,7 +134,7 @@ class BlockReader:
             except ScaleTooSmallError as error:
                 self.scale = error.scale
                 continue
-            except (msgspec.DecodeError, ValueError):
+            except (msgspec.DecodeError, ValueError, OverflowError):
                 yield Batch(self.scale, undecodable=1)
             return
 
@@ -157,7 +149,7 @@ class BlockReader:
                 f"expected only {self.symbol} in its raw files, found a frame of {symbol}; "
                 "move the file to the folder of its own symbol, or import it again"
             )
-        data = bytes(_decode_data(payload).data) if payload.startswith(b'{"stream"') else payload
+        data = frame_message(payload)
         if kind == "depth":
             venue = self.venue
             message = _decode_depth(data)

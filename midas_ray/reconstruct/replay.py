@@ -10,7 +10,7 @@ import polars as pl
 from midas_ray.book import kernels as k
 from midas_ray.book.events import IntArray
 from midas_ray.book.rows import RowChunk, RowSink
-from midas_ray.book.scale import Scale, ScaleTooSmallError
+from midas_ray.book.scale import Scale
 from midas_ray.book.sync import Action, BookSync, Divergence, Gap, GapCause
 from midas_ray.capture.bookline import BookLine, book_scale, book_snapshot, decode_book_line
 from midas_ray.capture.journal import JournalLine
@@ -168,7 +168,7 @@ class HourReplay:
             if line.status == 200 and (line.path or "").startswith(self.venue.depth_path):
                 try:
                     self._note(apply_snapshot(self._book, bytes(line.payload), line.path or ""))
-                except (msgspec.DecodeError, ValueError):
+                except (msgspec.DecodeError, ValueError, OverflowError):
                     self.tally.undecodable += 1
         elif line.kind == "book":
             self._load(decode_book_line(raw))
@@ -185,14 +185,8 @@ class HourReplay:
 
     def _load(self, line: BookLine) -> None:
         self._head(UnsyncedHead(line.last_trade_id, line.last_trade_ms, line.streams))
-        while True:
-            try:
-                snapshot = book_snapshot(line, self._book.scale)
-            except ScaleTooSmallError:
-                self._adopt_scale(book_scale(line, self._book.scale))
-                continue
-            self._note(self._book.load_book(snapshot, line.T))
-            return
+        self._adopt_scale(book_scale(line, self._book.scale))
+        self._note(self._book.load_book(book_snapshot(line, self._book.scale), line.T))
 
     def _head(self, head: UnsyncedHead) -> None:
         self._sink.flush()  # rows so far belong to what was declared before

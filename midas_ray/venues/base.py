@@ -1,12 +1,13 @@
 """What every venue says of itself: where its streams are, what they are called, how its book is sequenced."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
 
 from midas_ray.settings import StreamSettings
-from midas_ray.venues.messages import Envelope, EventHeader
+from midas_ray.venues.messages import BookTicker, Envelope, EventHeader
 
 StreamKind = Literal["depth", "trade", "aggTrade", "bookTicker", "markPrice", "forceOrder", "kline"]
 
@@ -20,8 +21,10 @@ _EVENT_KIND: dict[str, StreamKind] = {
     "kline": "kline",
 }
 
+_COMBINED = re.compile(rb'\s*\{\s*"(?:stream|data)"\s*:')
 _envelope = msgspec.json.Decoder(Envelope)
 _header = msgspec.json.Decoder(EventHeader)
+_ticker = msgspec.json.Decoder(BookTicker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,23 +114,37 @@ class Venue:
         return (self.rest_root if exchange_url is None else exchange_url.rstrip("/")) + path
 
 
+def open_frame(payload: bytes) -> tuple[str | None, bytes | msgspec.Raw]:
+    """(stream name, message) of a combined frame; (None, the payload itself) of a raw one.
+
+    Raises msgspec.DecodeError where a combined frame is not JSON of the expected shape.
+    """
+    if not payload.startswith(b'{"stream"') and not _COMBINED.match(payload):
+        return None, payload
+    envelope = _envelope.decode(payload)
+    return envelope.stream, envelope.data
+
+
+def frame_message(payload: bytes) -> bytes | msgspec.Raw:
+    """The exchange's message in a frame, combined or raw. Raises as `open_frame`."""
+    return open_frame(payload)[1]
+
+
 def frame_address(payload: bytes) -> tuple[StreamKind, str] | None:
     """(kind, symbol in lower case) of a WebSocket frame, combined or raw; None for acks and other control frames.
 
     Raises msgspec.DecodeError where the payload is not JSON of the expected shape.
     """
-    data: bytes | msgspec.Raw = payload
-    name_symbol = None
-    if payload.startswith(b'{"stream"'):
-        envelope = _envelope.decode(payload)
-        data, name_symbol = envelope.data, envelope.stream.partition("@")[0]
+    name, data = open_frame(payload)
+    name_symbol = None if name is None else name.partition("@")[0]
     try:
         header = _header.decode(data)
     except msgspec.ValidationError:
-        if name_symbol is None:
-            return None
-        if b'"A":' in bytes(data) and b'"u":' in bytes(data):  # spot bookTicker has no `e`
-            return "bookTicker", name_symbol
+        try:
+            return "bookTicker", _ticker.decode(data).s.lower()  # on spot it has no `e`
+        except msgspec.ValidationError:
+            if name_symbol is None:
+                return None
         raise
     kind = _EVENT_KIND.get(header.e)
     if kind is None:
