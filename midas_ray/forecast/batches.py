@@ -17,21 +17,14 @@ from midas_ray.dataset.panel import FloatArray, IntArray, Panel
 from midas_ray.dataset.scaling import CLIP, Normalizer
 from midas_ray.dataset.windows import targets_bps
 from midas_ray.errors import DataError
+from midas_ray.features.calendar import day_angle
 
-DAY_US = 86_400_000_000
+KNOWN_AHEAD = {"hour_sin": np.sin, "hour_cos": np.cos}
+"""The features that are known for the future, as functions of the day's angle."""
 RELATIVE_TIME = "relative_time"
 """Input made here: steps from the origin, in input lengths."""
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
-
-
-def known_ahead(name: str, ts_us: IntArray) -> FloatArray:
-    """hour_sin or hour_cos at `ts_us`: 2 pi x the share of the UTC day that has passed."""
-    angle = 2 * np.pi * (ts_us % DAY_US) / DAY_US
-    return np.sin(angle) if name == "hour_sin" else np.cos(angle)
-
-
-KNOWN_AHEAD = ("hour_sin", "hour_cos")
 
 
 def decoder_reals(normalizer: Normalizer) -> tuple[str, ...]:
@@ -149,11 +142,11 @@ class WindowSet(Dataset[Batch]):
     def _decoder(self, origin: IntArray, reals: int) -> npt.NDArray[np.float32]:
         """(B, H, R) with what is known for the future; the other places are not read by the network."""
         ahead = np.arange(1, self.normalizer.output_length + 1)
-        ts_us = self.ts_us[origin][:, None] + ahead * self.bucket_us
+        angle = day_angle(self.ts_us[origin][:, None] + ahead * self.bucket_us)
         result = np.zeros((len(origin), len(ahead), reals), dtype=np.float32)
         names = encoder_reals(self.normalizer)
         for name in decoder_reals(self.normalizer):
-            known = ahead / self.normalizer.input_length if name == RELATIVE_TIME else known_ahead(name, ts_us)
+            known = ahead / self.normalizer.input_length if name == RELATIVE_TIME else KNOWN_AHEAD[name](angle)
             result[:, :, names.index(name)] = known
         return result
 

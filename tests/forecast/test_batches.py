@@ -8,8 +8,17 @@ from midas_ray.dataset.panel import Panel
 from midas_ray.dataset.scaling import Normalizer
 from midas_ray.dataset.windows import targets_bps, window_origins
 from midas_ray.features.nulls import NullKind
-from midas_ray.forecast.batches import InOrder, WindowSampler, WindowSet, batch_loader, decoder_reals, encoder_reals
-from tests.dataset.synthetic import synthetic_panel, with_nulls
+from midas_ray.features.registry import FEATURES
+from midas_ray.forecast.batches import (
+    KNOWN_AHEAD,
+    InOrder,
+    WindowSampler,
+    WindowSet,
+    batch_loader,
+    decoder_reals,
+    encoder_reals,
+)
+from tests.dataset.synthetic import rebuilt, synthetic_panel, with_nulls
 
 COLUMNS = ("close", "volume", "vwap", "ofi", "hour_sin", "hour_cos")
 LENGTH, HORIZON = 6, 3
@@ -31,6 +40,10 @@ def test_names_of_the_inputs() -> None:
         "volume", "ofi", "hour_sin", "hour_cos", "undefined_bars", "close", "vwap", "relative_time",
     )  # fmt: skip
     assert decoder_reals(normalizer) == ("hour_sin", "hour_cos", "relative_time")
+
+
+def test_all_features_known_in_advance_are_known_to_the_decoder() -> None:
+    assert tuple(KNOWN_AHEAD) == tuple(feature.name for feature in FEATURES if feature.known_in_advance)
 
 
 def test_inputs_are_the_scaled_rows_up_to_the_origin() -> None:
@@ -110,8 +123,6 @@ def test_what_comes_after_the_origin_changes_no_input() -> None:
     x, _ = windows[np.array([3])]
     later = panel.values.copy()
     later[windows.origins[3] + 1 :] *= 2
-    from tests.dataset.synthetic import rebuilt
-
     again = WindowSet.cut(rebuilt(panel, later), windows.origins, windows.normalizer)[np.array([3])][0]
     for name in x.keys() - {"decoder_target"}:
         np.testing.assert_array_equal(x[name].numpy(), again[name].numpy())
