@@ -30,6 +30,10 @@ class DepthEvents:
     def __len__(self) -> int:
         return len(self.table)
 
+    def copied(self) -> "DepthEvents":
+        """The same events in arrays of their own."""
+        return DepthEvents(self.table.copy(), self.keys.copy(), self.sides.copy(), self.sizes.copy())
+
     def rescaled(self, old: Scale, new: Scale) -> "DepthEvents":
         """The same events at a wider scale."""
         if new == old:

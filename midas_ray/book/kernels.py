@@ -823,9 +823,9 @@ def replay(
             if step_ms > 0:
                 state[NEXT_ROW_MS] = (clock_ms // step_ms + 1) * step_ms
         state[CLOCK_MS] = clock_ms
-        state[N_UPDATES] += 1
         if action == CONFIRM:
             continue
+        state[N_UPDATES] += 1
         start = 0 if i == 0 else depth[i - 1, DEPTH_LEVELS_END]
         before_keys[:] = top_keys
         before_sizes[:] = top_sizes

@@ -14,8 +14,8 @@ from midas_ray.book.events import IntArray
 class RowChunk:
     """Consecutive grid rows, integers at the book's scale.
 
-    ints: (n, 4): ts_ms, last_update_id, n_updates, state. keys, sizes: (n, 2, depth). known: (n, 3): known levels of bids
-    and asks, known levels of the OFI. ofi: (n, 10).
+    ints: (n, 4): ts_ms, last_update_id, n_updates, state. keys, sizes: (n, 2, depth). known: (n, 3): known levels
+    of bids and asks, known levels of the OFI. ofi: (n, 10).
     """
 
     ints: IntArray

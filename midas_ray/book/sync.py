@@ -157,7 +157,9 @@ class BookSync:
         return self._run(_Span(events, first, len(events) if stop is None else stop))
 
     def snapshot(self, snapshot: Snapshot) -> list[Action]:
-        """A REST snapshot has arrived."""
+        """A REST snapshot has arrived. One that is older than the snapshot the book waits with is left alone."""
+        if self._anchored and not self.live and snapshot.last_id < self.last_id:
+            return []
         if self.live:
             self._pending = snapshot
             self._asked_ms = self.clock_ms
@@ -243,12 +245,14 @@ class BookSync:
             elif self._pending is not None:
                 crossing = np.flatnonzero(table[first:stop, k.DEPTH_LAST_ID] >= self._pending.last_id)
                 until = first + int(crossing[0]) + 1 if len(crossing) else stop
-            was_live = self.live
+            was_live, last_id = self.live, self.last_id
             why, reached = self._replay(span.events, first, until)
             if was_live or self.live:
                 self._remember(_Span(span.events, first, reached))
             if self.live and not was_live:
                 actions += self._recovered()
+            if self.last_id != last_id:
+                self._lost_connection = False  # the chain went on over the break
             first = reached
             if why == k.PAST_THE_END:
                 self.finished = True

@@ -17,7 +17,8 @@ class BookLine(msgspec.Struct, frozen=True):
     """Body of a `book` line.
 
     T: exchange time of the last applied event, ms. known_bid, known_ask: worst price up to which the side is complete,
-    None for a whole side. after_n: the last frame the book holds. last_trade_id, last_trade_ms: the trade stream so far. streams: the kinds collected.
+    None for a whole side. after_n: the last frame the book holds. last_trade_id, last_trade_ms: the trade
+    stream so far. streams: the kinds collected.
     """
 
     last_update_id: int

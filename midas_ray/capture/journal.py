@@ -25,7 +25,9 @@ OPEN_SUFFIX = SUFFIX + ".open"
 
 
 class JournalLine(msgspec.Struct, frozen=True):
-    """One line. `payload` is the exchange's JSON, undecoded, empty where absent; `text` or `b64` hold what was not one line of JSON.
+    """One line. `payload` is the exchange's JSON, undecoded, empty where absent.
+
+    `text` or `b64` hold what was not one line of JSON.
 
     kind: `ws`, `rest` (with status, sent_ns, path), `book` (with last_update_id, after_n, ... see `book_line`),
     `event` (with event). `mono_ns` is None for imports. `n` counts the frames of a collector across connections.
@@ -91,7 +93,7 @@ def rest_line(
 
 
 def event_line(recv_ns: int, mono_ns: int | None, conn: str, n: int, event: str, **fields: Any) -> bytes:
-    """Line of something that happened to the collector: open, unsynced, connect, disconnect, gap, resync, rotate, shutdown."""
+    """Line of what happened to the collector: open, unsynced, connect, disconnect, gap, resync, rotate, shutdown."""
     body = msgspec.json.encode({"event": event, **fields})
     return _head(recv_ns, mono_ns, conn, n, "event") + body[1:] + b"\n"
 
@@ -190,27 +192,54 @@ class JournalFile:
 
 
 def read_blocks(stream: BinaryIO, name: str, block_bytes: int = 16 * 2**20) -> Iterator[bytes]:
-    """Decompressed blocks of whole lines of a journal. Raises CorruptFileError where the file is damaged or cut off."""
-    reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
-    rest = b""
-    while True:
-        try:
-            data = reader.read(block_bytes)
-        except zstandard.ZstdError as error:
-            raise CorruptFileError(
-                f"{name}: damaged Zstandard data ({error}); move the file away or repair it, then rerun"
-            ) from None
-        if not data:
-            break
-        data = rest + data
-        cut = data.rfind(b"\n") + 1
-        rest = data[cut:]
-        if cut:
-            yield data[:cut]
-    if rest:
-        raise CorruptFileError(
-            f"{name}: truncated in the middle of a line ({rest[:40]!r}...); move the file away, then rerun"
-        )
+    """Decompressed blocks of whole lines of a journal, of about `block_bytes`.
+
+    Raises CorruptFileError where the file is damaged or cut off, after the blocks that could be read.
+    """
+    held: list[bytes] = []
+    size = 0
+    damage = ""
+    try:
+        for piece in _decompressed(stream, max(block_bytes // 8, 4096)):
+            held.append(piece)
+            size += len(piece)
+            if size >= block_bytes:
+                data = b"".join(held)
+                cut = data.rfind(b"\n") + 1
+                held, size = [data[cut:]], len(data) - cut
+                if cut:
+                    yield data[:cut]
+    except zstandard.ZstdError as error:
+        damage = f"damaged Zstandard data ({error})"
+    except EOFError:
+        damage = "truncated: the last Zstandard frame is not complete"
+    data = b"".join(held)
+    cut = data.rfind(b"\n") + 1
+    if cut:
+        yield data[:cut]
+    if not damage and cut < len(data):
+        damage = "truncated in the middle of a line"
+    if damage:
+        raise CorruptFileError(f"{name}: {damage}; move the file away or repair it, then rerun")
+
+
+def _decompressed(stream: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
+    """Pieces of a series of Zstandard frames. Raises ZstdError, or EOFError where the last frame is cut off.
+
+    The library's stream reader takes a cut-off frame for the end of the data and says nothing.
+    """
+    decompressor = zstandard.ZstdDecompressor()
+    frame = decompressor.decompressobj()
+    begun = False
+    while chunk := stream.read(chunk_bytes):
+        while chunk:
+            yield frame.decompress(chunk)
+            begun = not frame.eof
+            chunk = frame.unused_data if frame.eof else b""
+            if frame.eof:
+                frame = decompressor.decompressobj()
+    if begun:
+        raise EOFError
 
 
 def seal(growing: Path) -> Path:

@@ -76,7 +76,7 @@ class BlockReader:
             end = int(depth[n_depth - 1, k.DEPTH_LEVELS_END]) if n_depth else 0
             events = DepthEvents(depth[:n_depth], keys[:end], sides[:end], sizes[:end])
             if why != k.SCAN_DONE:  # the next scan writes to the same tables
-                events = DepthEvents(*(array.copy() for array in (events.table, keys[:end], sides[:end], sizes[:end])))
+                events = events.copied()
             yield Batch(scale, trades=trades[:n_trades].copy(), tickers=tickers)
             yield from self._others(block, other[:n_other], events, scale)
             if why == k.SCAN_FULL and reached == at:
@@ -169,7 +169,7 @@ class BlockReader:
 
 
 def trade_row(trade: Trade, recv_ns: int, scale: Scale) -> npt.NDArray[np.int64]:
-    """(1, TRADE_COLUMNS) of a trade; a print has X absent or MARKET and p > 0. Raises ScaleTooSmallError, ValueError."""
+    """(1, TRADE_COLUMNS) of a trade; a print has X absent or MARKET and p > 0. Raises as `Scale.px_int`."""
     px, qty = scale.px_int(trade.p), scale.sz_int(trade.q)
     is_print = trade.X in (None, "MARKET") and px > 0
     return np.array([[recv_ns, trade.T, trade.t, px, qty, trade.m, 1, is_print, 0]], np.int64)

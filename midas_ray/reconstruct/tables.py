@@ -44,8 +44,9 @@ def book_frame(chunk: RowChunk, symbol: str, scale: Scale) -> pl.DataFrame:
             columns[sz_name] = _masked(scale.sz_float(sizes[:, level]), absent)
     for level, name in enumerate(tables.level_columns("ofi", k.OFI_LEVELS)):
         columns[name] = _masked(scale.sz_float(chunk.ofi[:, level]), chunk.known[:, 2] <= level)
-    columns["last_update_id"] = pl.Series(chunk.ints[:, 1])
-    columns["n_updates"] = pl.Series(chunk.ints[:, 2])
+    # Copies: a Series may share a contiguous array's memory, and the chunk's buffers are written again.
+    columns["last_update_id"] = pl.Series(chunk.ints[:, 1].copy())
+    columns["n_updates"] = pl.Series(chunk.ints[:, 2].copy())
     columns["state"] = pl.Series(chunk.ints[:, 3]).replace_strict(_STATES, return_dtype=pl.Enum(tables.BOOK_STATES))
     return pl.DataFrame({name: columns[name] for name in tables.book_schema(depth)}).cast(tables.book_schema(depth))
 

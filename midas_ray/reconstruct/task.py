@@ -1,4 +1,4 @@
-"""One reconstruct task: reads the raw files of consecutive hours, writes their clean tables. A shell around `replay`."""
+"""One reconstruct task: raw files of consecutive hours in, their clean tables out. A shell around `replay`."""
 
 import contextlib
 import json
@@ -49,7 +49,7 @@ def file_head(storage: Storage, file: RawFile) -> BookLine | None:
 
 
 def first_file(storage: Storage, files: list[RawFile], first_hour: int) -> int:
-    """Index of the file to start at: the last one that stands alone and surely begins before the hour; else the first."""
+    """Index of the file to start at: the last that stands alone and surely begins before the hour, else the first."""
     for at in range(len(files) - 1, 0, -1):
         if files[at].first_recv_ns >= first_hour * HOUR_NS - SKEW_NS:
             continue
@@ -120,7 +120,7 @@ def reconstruct_hours(data_dir: str, task: HourTask, settings: BookSettings) -> 
 
 
 def _publish(storage: Storage, task: HourTask, staged: list[tuple[int, str, str]]) -> None:
-    """Give staged files their names, take away what an earlier run left and this one did not write, note what is done."""
+    """Give staged files their names, remove what an earlier run left and this one did not write, note it all."""
     outputs: dict[int, list[str]] = {hour: [] for hour in task.keys}
     for hour, temporary, path in staged:
         storage.publish(temporary, path)
