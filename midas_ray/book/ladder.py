@@ -127,6 +127,17 @@ class Ladder:
         self.load(Snapshot(0, (merged[0], merged[1]), known))
         return agree
 
+    def check_fits(self, old: Scale, new: Scale) -> None:
+        """Raises ValueError where a level would have over 18 digits at the wider scale."""
+        for side in (BID, ASK):
+            keys, sizes = self.side(side)
+            for values, decimals in (
+                (keys, new.px_decimals - old.px_decimals),
+                (sizes, new.sz_decimals - old.sz_decimals),
+            ):
+                if len(values) and int(np.abs(values).max()) * 10**decimals >= 10**18:
+                    raise ValueError(f"expected numbers of at most 18 digits in the book, found more at {new}")
+
     def rescale(self, old: Scale, new: Scale) -> None:
         """Multiply up to a wider scale."""
         px, sz = 10 ** (new.px_decimals - old.px_decimals), 10 ** (new.sz_decimals - old.sz_decimals)

@@ -203,10 +203,15 @@ class BookSync:
         return [Gap(gap.start_ms, None, gap.cause, gap.expected_id, gap.found_id, gap.first_recv_ns)]
 
     def rescale(self, scale: Scale) -> None:
-        """Go over to a wider decimal scale; rows written so far are handed on at the old one."""
+        """Go over to a wider decimal scale; rows written so far are handed on at the old one.
+
+        Raises ValueError, nothing changed, where the book would not fit 64 bits.
+        """
+        old = self.scale
+        self.ladder.check_fits(old, scale)
         if self.sink is not None:
             self.sink.flush()
-        old, self.scale = self.scale, scale
+        self.scale = scale
         self.ladder.rescale(old, scale)
         self._ofi *= 10 ** (scale.sz_decimals - old.sz_decimals)
         for spans in (self._buffer, self._recent):

@@ -15,6 +15,7 @@ from midas_ray.book.sync import Action, BookSync, Divergence, Gap, GapCause
 from midas_ray.capture.bookline import BookLine, book_scale, book_snapshot, decode_book_line
 from midas_ray.capture.journal import JournalLine
 from midas_ray.capture.recorder import apply_snapshot
+from midas_ray.errors import DataError
 from midas_ray.reconstruct import tables as frames
 from midas_ray.reconstruct.plan import HOUR_MS, SKEW_NS
 from midas_ray.reconstruct.reader import Batch, BlockReader
@@ -202,7 +203,10 @@ class HourReplay:
         book = self._book.scale
         wider = Scale(max(scale.px_decimals, book.px_decimals), max(scale.sz_decimals, book.sz_decimals))
         if wider != book:
-            self._book.rescale(wider)
+            try:
+                self._book.rescale(wider)
+            except ValueError as error:
+                raise DataError(f"{self.symbol}: {error}; move the raw file with the damaged number away") from None
         self._reader.scale = self.scale = wider
 
     def _note(self, actions: list[Action]) -> None:
