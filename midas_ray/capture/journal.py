@@ -30,7 +30,8 @@ class JournalLine(msgspec.Struct, frozen=True):
     `text` or `b64` hold what was not one line of JSON.
 
     kind: `ws`, `rest` (with status, sent_ns, path), `book` (with last_update_id, after_n, ... see `book_line`),
-    `event` (with event). `mono_ns` is None for imports. `n` counts the frames of a collector across connections.
+    `event` (with event; connect and disconnect say which kinds of streams the connection carries). `mono_ns` is None for
+    imports. `n` counts the frames of a collector across connections.
     """
 
     recv_ns: int
@@ -45,6 +46,7 @@ class JournalLine(msgspec.Struct, frozen=True):
     sent_ns: int | None = None
     path: str | None = None
     event: str | None = None
+    streams: list[str] | None = None
 
 
 decode_line = msgspec.json.Decoder(JournalLine).decode
@@ -137,6 +139,11 @@ class JournalFile:
 
     def _new_frame(self) -> zstandard.ZstdCompressionWriter:
         return zstandard.ZstdCompressor(level=self._level).stream_writer(self._file, closefd=False)
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies while it grows."""
+        return self._growing
 
     @property
     def bytes_written(self) -> int:
@@ -242,31 +249,41 @@ def _decompressed(stream: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
         raise EOFError
 
 
-def seal(growing: Path) -> Path:
+def seal(growing: Path) -> Path | None:
     """Seal a file that a dead collector left open, keeping every readable line; gives its final name.
 
-    The readable lines are written to a new file, which then replaces the old one.
+    The readable lines are written to a new file, which then replaces the old one. A file without a readable line is
+    removed; gives None. Raises StorageError.
     """
     final = growing.with_name(growing.name.removesuffix(".open"))
     temporary = final.with_name(f".tmp-{final.name}")
+    try:
+        if _copy_readable_lines(growing, temporary):
+            temporary.rename(final)
+        else:
+            temporary.unlink()
+        growing.unlink()
+    except OSError as error:
+        raise StorageError(f"cannot seal {growing}: {error.strerror}; free space or fix permissions") from None
+    return final if final.exists() else None
+
+
+def _copy_readable_lines(growing: Path, target: Path) -> int:
+    """Write the whole lines of a file that ends anywhere to `target`; gives their bytes."""
     decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
-    rest = b""
-    with (
-        growing.open("rb") as source,
-        temporary.open("wb") as target,
-        zstandard.ZstdCompressor(level=3).stream_writer(target, closefd=False) as writer,
-    ):
-        while chunk := source.read(4096):
-            try:
-                rest += decompressor.decompress(chunk)
-            except zstandard.ZstdError:
-                break  # what follows a damaged block cannot be read
-            cut = rest.rfind(b"\n") + 1
-            writer.write(rest[:cut])
-            rest = rest[cut:]
-    temporary.rename(final)
-    growing.unlink()
-    return final
+    rest, copied = b"", 0
+    with growing.open("rb") as source, target.open("wb") as output:
+        with zstandard.ZstdCompressor(level=3).stream_writer(output, closefd=False) as writer:
+            while chunk := source.read(4096):
+                try:
+                    rest += decompressor.decompress(chunk)
+                except zstandard.ZstdError:
+                    break  # what follows a damaged block cannot be read
+                cut = rest.rfind(b"\n") + 1
+                writer.write(rest[:cut])
+                rest, copied = rest[cut:], copied + cut
+        os.fsync(output.fileno())
+    return copied
 
 
 def read_lines(data: bytes) -> Iterator[bytes]:

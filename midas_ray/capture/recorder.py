@@ -85,21 +85,32 @@ class Recorder:
         self._file: journal.JournalFile | None = None
         self._hour = -1
         self._last_trade: tuple[int | None, int | None] = (None, None)
+        self.sealed: list[Path] = []
+
+    @property
+    def path(self) -> Path | None:
+        """The growing file."""
+        return None if self._file is None else self._file.path
 
     @property
     def bytes_on_disk(self) -> int:
         """Compressed bytes of the growing file."""
         return 0 if self._file is None else self._file.bytes_written
 
+    def rotation_due(self, recv_ns: int) -> bool:
+        """Whether something received at `recv_ns` belongs into a new file."""
+        file = self._file
+        return file is None or recv_ns // HOUR_NS > self._hour or file.bytes_written >= self._max_bytes
+
     def open(self, recv_ns: int, mono_ns: int | None, **fields: Any) -> list[Action]:
         """The collector starts. Gives what to do first: fetch a snapshot."""
-        self._rotate_if_due(recv_ns, mono_ns)
+        self.rotate_if_due(recv_ns, mono_ns)
         self._write_event(recv_ns, mono_ns, "collector", "open", fields)
         return self._noted(self.book.opened(), recv_ns, mono_ns, "collector")
 
     def frame(self, recv_ns: int, mono_ns: int | None, conn: str, payload: bytes) -> list[Action]:
         """A WebSocket frame: written first, then applied. What cannot be decoded is kept and counted."""
-        self._rotate_if_due(recv_ns, mono_ns)
+        self.rotate_if_due(recv_ns, mono_ns)
         self._n = self._next_n()
         self._write(journal.ws_line(recv_ns, mono_ns, conn, self._n, payload), recv_ns)
         self.counters.bytes += len(payload)
@@ -124,7 +135,7 @@ class Recorder:
         self, recv_ns: int, mono_ns: int | None, conn: str, payload: bytes, *, status: int, sent_ns: int, path: str
     ) -> list[Action]:
         """A REST answer; a depth snapshot of status 200 goes to the book. `path` is the request's, with its query."""
-        self._rotate_if_due(recv_ns, mono_ns)
+        self.rotate_if_due(recv_ns, mono_ns)
         self._n = self._next_n()
         line = journal.rest_line(recv_ns, mono_ns, conn, self._n, payload, status=status, sent_ns=sent_ns, path=path)
         self._write(line, recv_ns)
@@ -139,9 +150,9 @@ class Recorder:
 
     def event(self, recv_ns: int, mono_ns: int | None, conn: str, event: str, **fields: Any) -> None:
         """Something happened to the collector: connect, disconnect, shutdown, ..."""
-        self._rotate_if_due(recv_ns, mono_ns)
+        self.rotate_if_due(recv_ns, mono_ns)
         self._write_event(recv_ns, mono_ns, conn, event, fields)
-        if event == "disconnect":
+        if event == "disconnect" and "depth" in fields.get("streams", ("depth",)):
             self.book.disconnected()
 
     def flush(self) -> None:
@@ -155,6 +166,7 @@ class Recorder:
             return None
         self._write_event(recv_ns, mono_ns, "collector", "shutdown", {"reason": reason})
         path, self._file = self._file.close(), None
+        self.sealed.append(path)
         return path
 
     def _depth(self, payload: bytes, recv_ns: int) -> list[Action]:
@@ -185,17 +197,19 @@ class Recorder:
                 self._write_event(recv_ns, mono_ns, conn, "gap", fields)
         return actions
 
-    def _rotate_if_due(self, recv_ns: int, mono_ns: int | None) -> None:
-        hour = recv_ns // HOUR_NS
-        if self._file is not None and (hour > self._hour or self._file.bytes_written >= self._max_bytes):
+    def rotate_if_due(self, recv_ns: int, mono_ns: int | None) -> None:
+        """Go over to a new file where one is due. Every other method does so by itself; a caller that must not wait for
+        the disk calls this first, in a thread."""
+        if not self.rotation_due(recv_ns):
+            return
+        if self._file is not None:
             self._write_event(recv_ns, mono_ns, "collector", "rotate", {})
-            self._file.close()
+            self.sealed.append(self._file.close())
             self._file = None
             self.book.barrier()
-        if self._file is None:
-            self._file = journal.JournalFile(self._root, self.venue.name, self.symbol, recv_ns, level=self._level)
-            self._hour = max(hour, self._hour)
-            self._write_head(recv_ns, mono_ns)
+        self._file = journal.JournalFile(self._root, self.venue.name, self.symbol, recv_ns, level=self._level)
+        self._hour = max(recv_ns // HOUR_NS, self._hour)
+        self._write_head(recv_ns, mono_ns)
 
     def _write_head(self, recv_ns: int, mono_ns: int | None) -> None:
         fields: dict[str, Any] = {

@@ -179,7 +179,7 @@ class HourReplay:
         elif line.event == "open":
             self._breaks.append((line.recv_ns, "down"))
             self._note(self._book.opened())
-        elif line.event == "disconnect":
+        elif line.event == "disconnect" and (line.streams is None or "depth" in line.streams):
             self._breaks.append((line.recv_ns, "network"))
             self._book.disconnected()
         self._adopt_scale(self._book.scale)
