@@ -1,4 +1,4 @@
-"""Raw history of simulated markets, as a live collector would have written it, thousands of times faster than real time."""
+"""Raw history of simulated markets, as a live collector would have written it, far faster than real time."""
 
 import time
 from collections import deque
@@ -65,8 +65,9 @@ class HistorySummary:
 
     def __str__(self) -> str:
         return (
-            f"{self.messages:,} messages, {self.level_changes:,} level changes, {self.json_bytes / 1e6:,.0f} MB of JSON "
-            f"in {self.file_bytes / 1e6:,.0f} MB, {self.elapsed_s:.1f} s: {self.times_real_time:,.0f} x real time"
+            f"{self.messages:,} messages, {self.level_changes:,} level changes, {self.json_bytes / 1e6:,.0f} MB of "
+            f"JSON in {self.file_bytes / 1e6:,.0f} MB, {self.elapsed_s:.1f} s: "
+            f"{self.times_real_time:,.0f} x real time"
         )
 
 
@@ -376,8 +377,9 @@ def write_history(
 ) -> HistorySummary:  # fmt: skip
     """Raw journals of `symbols` from `start_ns` (UTC ns) for `duration_s`, the truth beside them in `truth/`.
 
-    level_changes: mean distinct level changes in 100 ms: 20 a thin market, 105 like BTC. The same arguments give the same
-    bytes for a symbol, whatever symbols stand around it. Raises UsageError, StorageError.
+    level_changes: mean distinct level changes in 100 ms: 20 a thin market, 105 like BTC. on_hour: called with the
+    symbol after each hour. The same arguments give the same bytes for a symbol, whatever symbols stand around it.
+    Raises UsageError, StorageError.
     """
     storage = Storage(data_dir)
     storage.check_writable()

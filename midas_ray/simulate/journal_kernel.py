@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
+compiled = njit(cache=True, nogil=True, _nrt=False)
+"""Without reference counts and the interpreter's lock, as in `market_kernel`."""
+
 END_OF_LOG, AT_LIMIT, BUFFER_FULL = 0, 1, 2
 """Why `write_lines` returned."""
 
@@ -34,12 +37,14 @@ L_HEAD, L_PUBLIC, L_MARKET, L_END, M_DEPTH, M_TRADE, M_NA, M_INSURANCE, M_MARK, 
 FIELD_ORDER = (
     "E", "T", "U", "u", "pu", "bids", "asks", "id", "px", "qty", "sells", "mark", "index", "rate", "next_funding",
     "side", "limit", "closed", "recv_ns", "mono_ns", "n",
-    "start", "end", "open", "high", "low", "close", "first", "last", "count", "volume", "quote", "buy_volume", "buy_quote",
+    "start", "end", "open", "high", "low", "close", "first", "last", "count", "volume", "quote",
+    "buy_volume", "buy_quote",
 )  # fmt: skip
 (
-    V_E, V_T, V_FIRST_ID, V_LAST_ID, V_PREVIOUS_ID, V_BIDS, V_ASKS, V_ID, V_PX, V_QTY, V_SELLS, V_MARK, V_INDEX, V_RATE,
-    V_NEXT_FUNDING, V_SIDE, V_LIMIT, V_CLOSED, V_RECV_NS, V_MONO_NS, V_N,
-    B_START, B_END, B_OPEN, B_HIGH, B_LOW, B_CLOSE, B_FIRST, B_LAST, B_COUNT, B_VOLUME, B_QUOTE, B_BUY_VOLUME, B_BUY_QUOTE,
+    V_E, V_T, V_FIRST_ID, V_LAST_ID, V_PREVIOUS_ID, V_BIDS, V_ASKS, V_ID, V_PX, V_QTY, V_SELLS, V_MARK, V_INDEX,
+    V_RATE, V_NEXT_FUNDING, V_SIDE, V_LIMIT, V_CLOSED, V_RECV_NS, V_MONO_NS, V_N,
+    B_START, B_END, B_OPEN, B_HIGH, B_LOW, B_CLOSE, B_FIRST, B_LAST, B_COUNT, B_VOLUME, B_QUOTE,
+    B_BUY_VOLUME, B_BUY_QUOTE,
 ) = range(34)  # fmt: skip
 
 # Slots of Writer.ints.
@@ -112,7 +117,7 @@ class Writer(NamedTuple):
     pending_at: Ints
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _put_number(out: Bytes, at: int, number: int, digits: int) -> int:
     """Write `number` / 10^digits with all its digits; gives the position after it."""
     if number < 0:
@@ -135,7 +140,7 @@ def _put_number(out: Bytes, at: int, number: int, digits: int) -> int:
     return at + length
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _put_levels(writer: Writer, tables: Tables, at: int, side: int) -> int:
     """Write the pending changes of a side, which are sorted by side and price."""
     out, keys = writer.out, writer.pending_key
@@ -161,7 +166,7 @@ def _put_levels(writer: Writer, tables: Tables, at: int, side: int) -> int:
     return at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _put_word(out: Bytes, at: int, code: int, value: int) -> int:
     """true, false, BUY or SELL."""
     word = (b"true" if value else b"false") if code == DIGITS_BOOL else (b"SELL" if value else b"BUY")
@@ -170,7 +175,7 @@ def _put_word(out: Bytes, at: int, code: int, value: int) -> int:
     return at + len(word)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _put_template(writer: Writer, tables: Tables, template: int) -> None:
     """Write a template with the current values."""
     out, data = writer.out, tables.templates
@@ -197,7 +202,7 @@ def _put_template(writer: Writer, tables: Tables, template: int) -> None:
     writer.ints[POSITION] = at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _hash(word: np.uint64) -> np.uint64:
     """Output function of splitmix64."""
     z = word * np.uint64(0x9E3779B97F4A7C15)
@@ -206,7 +211,7 @@ def _hash(word: np.uint64) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_line(writer: Writer, tables: Tables, exchange_us: int, route: int, message: int, limit_recv_ns: int) -> bool:
     """Write one line; false, with NEXT_RECV_NS set, where its receive time is not below the limit.
 
@@ -231,7 +236,7 @@ def _write_line(writer: Writer, tables: Tables, exchange_us: int, route: int, me
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _gather(writer: Writer, segment: Segment, stop: int) -> None:
     """Take the changes up to `stop` into the open depth message: the last size of each level counts."""
     ints, keys, lots = writer.ints, writer.pending_key, writer.pending_lots
@@ -254,7 +259,7 @@ def _gather(writer: Writer, segment: Segment, stop: int) -> None:
     ints[CHANGE] = max(ints[CHANGE], stop)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _sort_pending(writer: Writer) -> None:
     keys, lots = writer.pending_key, writer.pending_lots
     for i in range(1, writer.ints[PENDING]):
@@ -266,7 +271,7 @@ def _sort_pending(writer: Writer) -> None:
         keys[j + 1], lots[j + 1] = key, size
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_depth(writer: Writer, tables: Tables, step_us: int, limit_recv_ns: int) -> bool:
     """Send the open depth message, if anything changed, and let the collector's book follow it."""
     ints, values = writer.ints, writer.values
@@ -289,7 +294,7 @@ def _write_depth(writer: Writer, tables: Tables, step_us: int, limit_recv_ns: in
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_to_bar(values: Ints, trade_id: int, tick: int, lots: int, sells: int) -> None:
     if values[B_COUNT] == 0:
         values[B_FIRST], values[B_OPEN], values[B_HIGH], values[B_LOW] = trade_id, tick, tick, tick
@@ -303,7 +308,7 @@ def _add_to_bar(values: Ints, trade_id: int, tick: int, lots: int, sells: int) -
         values[B_BUY_QUOTE] += tick * lots
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_kline(writer: Writer, tables: Tables, limit_recv_ns: int) -> bool:
     """The kline message due now, if the bar has grown or ends."""
     ints, values = writer.ints, writer.values
@@ -325,7 +330,7 @@ def _write_kline(writer: Writer, tables: Tables, limit_recv_ns: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_trade(writer: Writer, tables: Tables, segment: Segment, limit_recv_ns: int) -> bool:
     ints, values = writer.ints, writer.values
     row = ints[TRADE]
@@ -343,7 +348,7 @@ def _write_trade(writer: Writer, tables: Tables, segment: Segment, limit_recv_ns
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_forced(writer: Writer, tables: Tables, segment: Segment, limit_recv_ns: int) -> bool:
     ints, values = writer.ints, writer.values
     row = ints[FORCED]
@@ -357,7 +362,7 @@ def _write_forced(writer: Writer, tables: Tables, segment: Segment, limit_recv_n
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_mark(writer: Writer, tables: Tables, segment: Segment, limit_recv_ns: int) -> bool:
     ints, values = writer.ints, writer.values
     row, event_ms = ints[STEP], ints[NEXT_MARK_MS]
@@ -371,7 +376,7 @@ def _write_mark(writer: Writer, tables: Tables, segment: Segment, limit_recv_ns:
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_next(writer: Writer, tables: Tables, segment: Segment, limit_recv_ns: int) -> int:
     """Write whatever comes next by exchange time; -1 = there was something, else why not."""
     ints = writer.ints
@@ -401,7 +406,7 @@ def _write_next(writer: Writer, tables: Tables, segment: Segment, limit_recv_ns:
     return -1 if written else AT_LIMIT
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def write_lines(writer: Writer, tables: Tables, segment: Segment, limit_recv_ns: int) -> int:
     """Lines of `segment` received before the limit, into `out` from POSITION on; gives why it stopped.
 

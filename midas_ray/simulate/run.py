@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import math
 import signal
+from datetime import UTC, datetime
 
 from midas_ray import console
 from midas_ray.errors import UsageError
 from midas_ray.settings import Simulate
 from midas_ray.simulate.exchange import SimulatedExchange
+from midas_ray.simulate.history import write_history
 
 
 def parse_listen(listen: str) -> tuple[str, int]:
@@ -16,6 +19,19 @@ def parse_listen(listen: str) -> tuple[str, int]:
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise UsageError(f"--listen: expected ADDRESS:PORT such as 127.0.0.1:8900, found {listen!r}")
     return host, int(port)
+
+
+def parse_start_ns(start: str) -> int:
+    """Nanoseconds since the epoch of an ISO 8601 time; UTC where it names no zone. Raises UsageError."""
+    try:
+        moment = datetime.fromisoformat(start)
+    except ValueError:
+        raise UsageError(f"--start: expected a UTC time such as 2026-01-05T00:00:00Z, found {start!r}") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    if moment.year < 2000:
+        raise UsageError(f"--start: expected a time from 2000 on, found {start!r}")
+    return round(moment.timestamp() * 1e6) * 1000
 
 
 async def _serve(settings: Simulate, host: str, port: int) -> None:
@@ -30,10 +46,32 @@ async def _serve(settings: Simulate, host: str, port: int) -> None:
             await asyncio.wait_for(stop.wait(), settings.duration)
 
 
+def _write(settings: Simulate, duration_s: float) -> None:
+    start_ns = parse_start_ns(settings.start)
+    hours = math.ceil(duration_s / 3600)
+    with console.progress_bar() as bar:
+        tasks = {symbol: bar.add_task(f"{symbol}: hours", total=hours) for symbol in settings.symbols}
+        summary = write_history(
+            settings.data_dir,
+            settings.venue,
+            settings.symbols,
+            settings.seed,
+            start_ns,
+            duration_s,
+            compression_level=settings.compression_level,
+            max_bytes=settings.journal_max_mb * 2**20,
+            on_hour=lambda symbol: bar.advance(tasks[symbol]),
+        )
+    console.out.print(f"{', '.join(settings.symbols)}: {duration_s / 3600:g} h of history: {summary}")
+
+
 def simulate(settings: Simulate) -> int:
-    """Run `midas simulate`; gives the exit code. Raises UsageError for a wrong address, symbol list or start."""
+    """Run `midas simulate`; gives the exit code. Raises UsageError, StorageError."""
     if not settings.symbols:
         raise UsageError("--symbols: expected at least one symbol such as btcusdt")
+    if settings.history is not None:
+        _write(settings, settings.history)
+        return 0
     host, port = parse_listen(settings.listen)
     asyncio.run(_serve(settings, host, port))
     return 0
