@@ -90,11 +90,12 @@ def calibration(outcome: Outcome) -> go.Figure:
         x=[0, 100], y=[0, 100], mode="lines", line={"color": Colour.reference, "dash": "dash", "width": 1},
         name="calibrated", hoverinfo="skip",
     )  # fmt: skip
-    for shift, name in zip((0, -2, 2), FORECASTERS, strict=True):
+    for name in (TRAILING, EWMA, MODEL):
         below = outcome.scores.calibration[name].below
+        open_suffix, size = ("", 8) if name == MODEL else ("-open", 12)
         figure.add_scatter(
-            x=taus + shift, y=100 * below.value, error_y=_error(below), mode="markers", name=NAMES[name],
-            marker={"color": COLOURS[name], "symbol": SYMBOLS[name], "size": 9},
+            x=taus, y=100 * below.value, error_y=_error(below) if name == MODEL else None, mode="markers",
+            marker={"color": COLOURS[name], "symbol": SYMBOLS[name] + open_suffix, "size": size}, name=NAMES[name],
             hovertemplate="%{y:.1f} %<extra>" + NAMES[name] + "</extra>",
         )  # fmt: skip
     figure.update_xaxes(title_text="nominal quantile, %", range=[0, 100], tickvals=taus)
@@ -140,7 +141,7 @@ def coverage(outcome: Outcome) -> go.Figure:
     minutes = _horizons(outcome)
     step = minutes[0]
     figure = go.Figure()
-    for name in reversed(FORECASTERS):
+    for name in FORECASTERS:
         found = outcome.scores.calibration[name].coverage_by_horizon
         figure.add_scatter(
             x=minutes, y=100 * found.value, error_y=_error(found) if name == MODEL else None, mode="lines+markers",

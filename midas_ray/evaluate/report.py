@@ -1,23 +1,13 @@
 """The backtest's HTML page: the verdict first, then how it was judged, then the evidence."""
 
-import re
-
-import numpy as np
-from numpy.typing import NDArray
-
-from midas_ray.evaluate import figures
+from midas_ray.evaluate import figures, report_tables
 from midas_ray.evaluate.figures import moment, quantile_name
 from midas_ray.evaluate.judge import EWMA, MODEL, TRAILING
-from midas_ray.evaluate.outcome import Conditions, FoldRecord, Outcome, Part, Trading
-from midas_ray.evaluate.significance import Estimates
+from midas_ray.evaluate.outcome import Conditions, FoldRecord, Outcome
+from midas_ray.evaluate.report_tables import typeset
 from midas_ray.evaluate.stretch import representative
-from midas_ray.evaluate.trading import SHARPE_DAYS, max_drawdown_pct
 from midas_ray.evaluate.verdict import BASELINE_NAMES, Verdict, reach
-from midas_ray.page import Cell, Page, Table
-
-Float = NDArray[np.float64]
-
-SKILL_COLUMNS = ("skill over (a), % (95 % interval)", "skill over (b), % (95 % interval)")
+from midas_ray.page import Page
 
 
 def render(outcome: Outcome) -> str:
@@ -25,9 +15,9 @@ def render(outcome: Outcome) -> str:
     panel, verdict = outcome.panel, reach(outcome)
     span = f"{_time(int(outcome.forecasts.ts_us[0]))} to {_time(int(outcome.forecasts.ts_us[-1]))} UTC"
     page = Page("Backtest", f"{', '.join(panel.symbols)} on {panel.venue}; judged on {span}")
-    page.verdict(_typeset(verdict.skill_sentence), verdict.tone)
-    page.verdict(_typeset(verdict.edge_sentence), "good" if verdict.has_edge else "neutral")
-    page.cards([(label, _typeset(value), _typeset(note)) for label, value, note in _cards(outcome)])
+    page.verdict(typeset(verdict.skill_sentence), verdict.tone)
+    page.verdict(typeset(verdict.edge_sentence), "good" if verdict.has_edge else "neutral")
+    page.cards([(label, typeset(value), typeset(note)) for label, value, note in _cards(outcome)])
     _how_judged(page, outcome)
     _forecasts(page, outcome)
     _skill(page, outcome)
@@ -38,19 +28,6 @@ def render(outcome: Outcome) -> str:
 
 def _time(us: int) -> str:
     return f"{moment(us):%Y-%m-%d %H:%M}"
-
-
-def _with_interval(estimates: Estimates, index: int | tuple[()] = (), digits: int = 1, sign: str = "+") -> str:
-    """`+1.2 (-0.3 to +2.6)`, in percent."""
-    value, lower, upper = (100 * float(part[index]) for part in (estimates.value, estimates.lower, estimates.upper))
-    if not np.isfinite([value, lower, upper]).all():
-        return "undefined"
-    return _typeset(f"{value:{sign}.{digits}f} ({lower:{sign}.{digits}f} to {upper:{sign}.{digits}f})")
-
-
-def _typeset(text: str) -> str:
-    """Minus signs before numbers, and no line break between a number and its percent sign."""
-    return re.sub(r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}", text).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _cards(outcome: Outcome) -> list[tuple[str, str, str]]:
@@ -86,13 +63,6 @@ def _cards(outcome: Outcome) -> list[tuple[str, str, str]]:
     return cards
 
 
-def _part(part: Part | None) -> str:
-    if part is None:
-        return "–"
-    first, last = moment(part.first_us), moment(part.last_us)
-    return f"{first:%m-%d %H:%M} to {last:%m-%d %H:%M}"
-
-
 def _how_judged(page: Page, outcome: Outcome) -> None:
     page.section("How it was judged")
     page.facts(_facts(outcome))
@@ -102,7 +72,7 @@ def _how_judged(page: Page, outcome: Outcome) -> None:
             "Spans of the origins of each fold. Training grows; every test part lies after everything fitted.",
             height=130 + 42 * len(outcome.folds),
         )
-    page.table(_fold_table(outcome))
+    page.table(report_tables.folds(outcome))
 
 
 def _facts(outcome: Outcome) -> list[tuple[str, str]]:
@@ -179,40 +149,6 @@ def _left_out(folds: list[FoldRecord]) -> str:
     return "; ".join(phrases)
 
 
-def _fold_table(outcome: Outcome) -> Table:
-    rows: list[tuple[Cell, ...]] = []
-    for fold in outcome.folds:
-        scores = outcome.scores_by_fold.get(fold.number)
-        rows.append(
-            (
-                fold.number,
-                fold.test.windows,
-                _part(fold.test),
-                *(
-                    "too few windows" if scores is None else _with_interval(scores.skill[name].pooled)
-                    for name in (TRAILING, EWMA)
-                ),
-                None if fold.train is None else fold.train.windows,
-                None if fold.validation is None else fold.validation.windows,
-                _part(fold.train),
-                fold.epochs,
-                fold.baseline_window,
-                fold.baseline_half_life,
-                fold.seconds,
-            )
-        )
-    return Table(
-        (
-            "fold", "test windows", "test span, UTC", *SKILL_COLUMNS, "training windows", "validation windows",
-            "training span, UTC", "epochs", "W of (a), returns", "half-life of (b), returns", "seconds",
-        ),
-        tuple(rows),
-        caption="Folds",
-        digits=0,
-        note="W and the half-life are chosen on the training and validation windows of each fold.",
-    )  # fmt: skip
-
-
 def _forecasts(page: Page, outcome: Outcome) -> None:
     stretch = representative(outcome.panel, outcome.forecasts)
     taus = outcome.forecasts.quantiles_Q
@@ -240,80 +176,18 @@ def _skill(page: Page, outcome: Outcome) -> None:
             (figures.skill(outcome, EWMA), "Skill over (b), EWMA-volatility-scaled quantiles, by horizon."),
         ]
     )
-    page.table(_horizon_table(outcome))
-    page.table(_quantile_table(outcome))
+    page.table(report_tables.by_horizon(outcome))
+    page.table(report_tables.by_quantile(outcome))
     if outcome.scores_by_symbol:
-        page.table(_symbol_table(outcome))
-
-
-def _horizon_table(outcome: Outcome) -> Table:
-    scores = outcome.scores
-    covered = scores.calibration[MODEL].coverage_by_horizon
-    minutes = outcome.panel.bucket_ms / 60_000
-    rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (
-            f"{(h + 1) * minutes:g} min",
-            *(float(scores.loss_HQ[name][h].mean()) for name in (MODEL, TRAILING, EWMA)),
-            *(_with_interval(scores.skill[name].by_horizon, h) for name in (TRAILING, EWMA)),
-            _with_interval(covered, h, sign=""),
-        )
-        for h in range(outcome.conditions.output_length)
-    )
-    pooled: tuple[Cell, ...] = (
-        "all",
-        *(float(scores.loss_HQ[name].mean()) for name in (MODEL, TRAILING, EWMA)),
-        *(_with_interval(scores.skill[name].pooled) for name in (TRAILING, EWMA)),
-        _with_interval(scores.calibration[MODEL].coverage, sign=""),
-    )
-    return Table(
-        ("horizon", "loss of the model, bps", "loss of (a), bps", "loss of (b), bps", *SKILL_COLUMNS, "coverage, %"),
-        (*rows, pooled),
-        caption="By horizon, mean pinball loss over the quantiles",
-        digits=3,
-    )
-
-
-def _quantile_table(outcome: Outcome) -> Table:
-    scores, taus = outcome.scores, outcome.forecasts.quantiles_Q
-    rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (
-            quantile_name(tau),
-            *(float(scores.loss_HQ[name][:, k].mean()) for name in (MODEL, TRAILING, EWMA)),
-            *(_with_interval(scores.skill[name].by_quantile, k) for name in (TRAILING, EWMA)),
-            _with_interval(scores.calibration[MODEL].below, k, sign=""),
-        )
-        for k, tau in enumerate(taus)
-    )
-    return Table(
-        (
-            "quantile", "loss of the model, bps", "loss of (a), bps", "loss of (b), bps", *SKILL_COLUMNS,
-            "outcomes at or below, %",
-        ),
-        rows,
-        caption="By quantile, mean pinball loss over the horizons",
-        digits=3,
-    )  # fmt: skip
-
-
-def _symbol_table(outcome: Outcome) -> Table:
-    rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (
-            symbol,
-            scores.n_origins,
-            *(_with_interval(scores.skill[name].pooled) for name in (TRAILING, EWMA)),
-            _with_interval(scores.calibration[MODEL].coverage, sign=""),
-        )
-        for symbol, scores in outcome.scores_by_symbol.items()
-    )
-    return Table(("symbol", "windows", *SKILL_COLUMNS, "coverage, %"), rows, caption="By symbol")
+        page.table(report_tables.by_symbol(outcome))
 
 
 def _calibration(page: Page, outcome: Outcome) -> None:
     page.section("Calibration")
     page.text(
         "A calibrated forecaster has a tenth of the outcomes below its P10 and four fifths between P10 and P90. "
-        "Bars are 95 % intervals. A price that often stands still puts outcomes exactly at a zero median, and the "
-        "share at or below P50 above 50 %, for any honest forecaster."
+        "Bars are 95 % intervals of the model's shares. A price that often stands still puts outcomes exactly at a "
+        "zero median, and the share at or below P50 above 50 %, for any honest forecaster."
     )
     page.figure_row(
         [
@@ -325,49 +199,23 @@ def _calibration(page: Page, outcome: Outcome) -> None:
 
 def _trading(page: Page, outcome: Outcome, verdict: Verdict) -> None:
     page.section("A threshold strategy on the median")
-    page.text(_typeset(verdict.edge_sentence))
+    page.text(typeset(verdict.edge_sentence))
     if outcome.trading is None:
         return
     conditions = outcome.conditions
+    book = outcome.panel.price_source != "close"
+    costs = "the spread of the moment and" if book else "(there is no book, hence no spread) and"
+    fill = "the opposite quote (buy at the ask, sell at the bid)" if book else "the close"
     page.text(
-        f"Flat, it trades when the median forecast {conditions.output_length} buckets ahead exceeds two fees of "
-        f"{conditions.fee_bps:g} bps, the spread of the moment and a threshold of {conditions.threshold_bps:g} bps. "
-        f"It enters one bucket later at the opposite quote, and leaves {conditions.output_length} buckets after the "
-        "decision at the opposite quote; one position a symbol at a time, a constant stake split equally between "
-        "symbols. Before costs means at the reference price without spread and fees."
+        f"When flat, it trades if the median forecast {conditions.output_length} buckets ahead exceeds two fees of "
+        f"{conditions.fee_bps:g} bps, {costs} a threshold of {conditions.threshold_bps:g} bps. It enters one bucket "
+        f"later at {fill}, and leaves {conditions.output_length} buckets after the decision likewise; one position a "
+        "symbol at a time, a constant stake split equally between symbols. Before costs means at the reference price "
+        "without spread and fees."
     )
     page.figure(
         figures.equity(outcome.trading.curve),
         "Sum of returns on the stake. Positions are marked at the reference price. Buy and hold pays no costs here.",
         height=380,
     )
-    page.table(_trading_table(outcome.trading))
-
-
-def _trading_table(result: Trading) -> Table:
-    trades, curve = result.trades, result.curve
-    sharpe = (
-        f"not given: {result.days} test days, {SHARPE_DAYS} needed"
-        if result.days < SHARPE_DAYS
-        else "undefined: no daily return varied" if result.sharpe is None else f"{result.sharpe:.2f}"
-    )  # fmt: skip
-    mean = result.per_trade
-    rows: list[tuple[str, str]] = [
-        ("round trips", f"{len(trades):,} of {trades.signals:,} signals ({trades.unfilled:,} without a quote)"),
-        ("return after costs", f"{curve.net_pct[-1]:+.2f} %"),
-        ("return before costs", f"{curve.gross_pct[-1]:+.2f} %"),
-        ("buy and hold, no costs", f"{curve.hold_pct[-1]:+.2f} %"),
-        ("largest drawdown after costs", f"{max_drawdown_pct(curve.net_pct):.2f} % of the stake"),
-        ("Sharpe ratio, annualised", sharpe),
-    ]
-    if mean is not None:
-        rows[1:1] = [
-            (
-                "net per round trip",
-                f"{float(mean.value):+.2f} bps (95 % interval {float(mean.lower):+.2f} to {float(mean.upper):+.2f})",
-            ),
-            ("gross per round trip", f"{trades.gross_bps.mean():+.2f} bps"),
-            ("winning round trips", f"{100 * (trades.net_bps > 0).mean():.0f} %"),
-            ("long / short", f"{int((trades.side > 0).sum()):,} / {int((trades.side < 0).sum()):,}"),
-        ]
-    return Table(("strategy", "result"), tuple((name, _typeset(value)) for name, value in rows))
+    page.table(report_tables.strategy(outcome.trading))
