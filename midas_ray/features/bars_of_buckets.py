@@ -1,8 +1,8 @@
 """Open, high, low, close and volumes of each bucket, from prints or from the exchange's own bars.
 
 A bucket without prints is known: volume 0, open = high = low = close = the previous close. The previous close is
-undefined before the first print of the data; after a gap it is not known until the next print, since the lost prints
-could have moved it.
+undefined before the first print of the history; after a gap it is not known until the next print, since the lost
+prints could have moved it.
 """
 
 import math
@@ -25,10 +25,6 @@ class Close:
     px: float
     kind: NullKind
 
-    @classmethod
-    def none_yet(cls) -> "Close":
-        return cls(math.nan, NullKind.UNDEFINED)
-
 
 @dataclass(frozen=True, slots=True)
 class BucketBars:
@@ -44,13 +40,11 @@ class BucketBars:
     quote_volume: Column
     number_of_trades: Column
     taker_buy_volume: Column
-    last: tuple[Close, ...]
-    """(n,) last price at each bucket's end, also where the bucket itself has a gap."""
 
 
-def previous_closes(trades: TradeStatistics, closes: FloatArray, before: Close) -> tuple[Close, ...]:
-    """(n + 1,) the last price at the start of each bucket and at the end of the last."""
-    known = [before]
+def previous_closes(trades: TradeStatistics, closes: FloatArray) -> list[Close]:
+    """(n,) the last price at the start of each bucket."""
+    known = [Close(math.nan, NullKind.UNDEFINED)]
     rows, lost = trades.rows.tolist(), trades.lost_us.tolist()
     last_us, settled_us = trades.last_us.tolist(), trades.settled_us.tolist()
     for bucket, close in enumerate(closes.tolist()):
@@ -60,17 +54,17 @@ def previous_closes(trades: TradeStatistics, closes: FloatArray, before: Close) 
         elif lost[bucket] and (rows[bucket] or state.kind is not NullKind.UNDEFINED):
             state = Close(math.nan, NullKind.GAP)
         known.append(state)
-    return tuple(known)
+    return known[:-1]
 
 
-def bars_from_trades(trades: TradeStatistics, bucket_us: int, before: Close) -> BucketBars:
-    """Bars of consecutive buckets; `before`: the last price before the first of them."""
+def bars_from_trades(trades: TradeStatistics, bucket_us: int) -> BucketBars:
+    """Bars of consecutive buckets."""
     gap = trades.lost_us > 0
     prices = trades.prices / trades.px_scale[:, None]
-    closes = previous_closes(trades, prices[:, 3], before)
+    closes = previous_closes(trades, prices[:, 3])
     quiet = trades.rows == 0
-    previous = np.array([close.px for close in closes[:-1]])
-    kinds: KindArray = np.where(quiet, [int(close.kind) for close in closes[:-1]], NullKind.VALUE).astype(np.uint8)
+    previous = np.array([close.px for close in closes])
+    kinds: KindArray = np.where(quiet, [int(close.kind) for close in closes], NullKind.VALUE).astype(np.uint8)
     kinds[gap] = NullKind.GAP
     known = kinds == NullKind.VALUE
     ohlc = [np.where(known, np.where(quiet, previous, prices[:, i]), np.nan) for i in range(4)]
@@ -86,7 +80,6 @@ def bars_from_trades(trades: TradeStatistics, bucket_us: int, before: Close) -> 
         quote_volume=column(quote, gap=gap),
         number_of_trades=column(trades.count.astype(np.float64), gap=gap),
         taker_buy_volume=column(trades.buy_lots / trades.sz_scale, gap=gap),
-        last=closes[1:],
     )
 
 
@@ -121,18 +114,14 @@ def bars_from_rows(bars: BarRows, ts_us: IntArray, bucket_us: int) -> BucketBars
         reduced = [reduce(values[part]) if all_there else math.nan for part, all_there in zip(rows, whole, strict=True)]
         return column(np.array(reduced), gap=np.isnan(reduced))
 
-    close = column_of(bars.close, lambda px: float(px[-1]))
     return BucketBars(
         coverage=found / expected,
         open=column_of(bars.open, lambda px: float(px[0])),
         high=column_of(bars.high, lambda px: float(px.max())),
         low=column_of(bars.low, lambda px: float(px.min())),
-        close=close,
+        close=column_of(bars.close, lambda px: float(px[-1])),
         volume=column_of(bars.volume, math.fsum),
         quote_volume=column_of(bars.quote_volume, math.fsum),
         number_of_trades=column_of(bars.number_of_trades, math.fsum),
         taker_buy_volume=column_of(bars.taker_buy_volume, math.fsum),
-        last=tuple(
-            Close(px, NullKind(kind)) for px, kind in zip(close.values.tolist(), close.kinds.tolist(), strict=True)
-        ),
     )

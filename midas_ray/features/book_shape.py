@@ -26,14 +26,15 @@ def _ladder_slope(b: Buckets, side: int) -> Column:
     for k in range(_LEVELS - 1):
         growth = divide(v[:, k + 1], v[:, k]) - 1.0
         total = total + divide(growth, np.abs(divide(px[:, k + 1], px[:, k]) - 1.0))
-    return end_column(book, total / _LEVELS, levels=_LEVELS)
+    total[(book.end_levels[:, 0] == 0) | (book.end_levels[:, 1] == 0)] = np.nan  # no mid, no p_0
+    return end_column(book, total / _LEVELS, levels=_LEVELS, side=side)
 
 
 def bid_ladder_slope(b: Buckets) -> Column:
     """Slope of the bid ladder, end, unit 1 (Naes and Skjeltorp 2006).
 
     (1/N) [ v_1/|p_1/p_0 - 1| + sum_{k=1}^{N-1} (v_{k+1}/v_k - 1)/|p_{k+1}/p_k - 1| ], N = 10 levels, v_k = ln(1 + size
-    of the best k levels in lots), p_0 = M. Undefined with fewer than ten levels on either side, or where p_1 = M.
+    of the best k levels in lots), p_0 = M. Undefined with fewer than ten levels, without a mid, or where p_1 = M.
     """
     return _ladder_slope(b, _SIDE_BID)
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from midas_ray.features.bars_of_buckets import BarRows, BucketBars, Close, bars_from_rows, bars_from_trades
+from midas_ray.features.bars_of_buckets import BarRows, BucketBars, bars_from_rows, bars_from_trades
 from midas_ray.features.book_columns import book_coverage, mid_of
 from midas_ray.features.column import Column
 from midas_ray.features.cost import CostStatistics
@@ -69,13 +69,12 @@ def with_trades(
     first: int,
     start_us: int,
     price_source: PriceSource,
-    last_close: Close,
     cost: CostStatistics,
     cost_known: BoolArray,
     volume_buckets: VolumeBuckets,
 ) -> Buckets:
-    """Buckets of a symbol with book or trades. start_us: when its data begins; last_close: before the first bucket."""
-    bars = bars_from_trades(statistics.trades, bucket_us, last_close)
+    """Buckets of a symbol with book or trades. start_us: when its data begins."""
+    bars = bars_from_trades(statistics.trades, bucket_us)
     return Buckets(
         ts_us=statistics.ts_us,
         bucket_us=bucket_us,

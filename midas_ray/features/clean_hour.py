@@ -1,9 +1,9 @@
 """Reading the clean tables of one symbol-hour for the heavy pass: the I/O shell around `hour`.
 
 When was a stream collected? The collector writes a grid row for every step it runs, whatever the state of its book, and
-the metadata of clean/book names the streams it had subscribed to (an hour without a print has no file). Where a symbol has
-no book at all (an archive of trades), its hours with a file were collected, but for what lies before the first print of
-a run of such hours and after the last one of it.
+the metadata of clean/book names the streams it had subscribed to (an hour without a print has no file). Where a symbol
+has no book at all (an archive of trades), its hours with a file were collected, but for what lies before the first
+print of a run of such hours and after the last one of it.
 """
 
 from dataclasses import dataclass
@@ -55,8 +55,8 @@ class HourInput:
     """The hour after has no trades file."""
 
 
-def _read(storage: Storage, path: str, columns: list[str]) -> pa.Table:
-    """Raises SchemaError for another schema version or a missing column."""
+def read_clean(storage: Storage, path: str, columns: list[str]) -> pa.Table:
+    """Columns of a clean file. Raises SchemaError for another schema version or a missing column, CorruptFileError."""
     table = storage.read_parquet(path, columns)
     version = metadata_of(table).get("schema_version", "none")
     if version != str(SCHEMA_VERSION):
@@ -116,7 +116,7 @@ def _check_rows(path: str, ts_us: IntArray, start_us: int, grid_us: int) -> None
 
 def read_grid_rows(storage: Storage, path: str, start_us: int, bucket_us: int, flow: bool = True) -> GridRows:
     """clean/book of an hour, ten levels; without order flow where `flow` is false. Raises DataError."""
-    table = _read(storage, path, ["ts", "state", *_LADDER, *(_OFI if flow else [])])
+    table = read_clean(storage, path, ["ts", "state", *_LADDER, *(_OFI if flow else [])])
     px_scale, sz_scale = _scales(table, path)
     grid_us = 1000 * int(metadata_of(table)["snapshot_interval_ms"])
     if bucket_us % grid_us:
@@ -141,7 +141,7 @@ def read_grid_rows(storage: Storage, path: str, start_us: int, bucket_us: int, f
 
 def _read_top_row(storage: Storage, path: str, at_us: int) -> TopRow | None:
     """The row at `at_us`, which closes its file; None where it is missing."""
-    table = _read(storage, path, ["ts", "state", "bid_px_01", "ask_px_01"])
+    table = read_clean(storage, path, ["ts", "state", "bid_px_01", "ask_px_01"])
     if not len(table) or ints_of(table, "ts")[-1] != at_us:
         return None
     last = table.slice(len(table) - 1)
@@ -151,7 +151,7 @@ def _read_top_row(storage: Storage, path: str, at_us: int) -> TopRow | None:
 
 def read_prints(storage: Storage, path: str, start_us: int) -> Prints:
     """clean/trades of an hour. Raises DataError where a print is outside of it or out of order."""
-    table = _read(storage, path, ["ts", "px", "qty", "side", "count"])
+    table = read_clean(storage, path, ["ts", "px", "qty", "side", "count"])
     ts_us = ints_of(table, "ts")
     if len(ts_us) and (ts_us[0] < start_us or ts_us[-1] >= start_us + HOUR_US or (np.diff(ts_us) < 0).any()):
         raise DataError(f"{path}: expected prints of its hour in order of ts; rerun midas reconstruct")
@@ -170,13 +170,13 @@ def _read_marks(storage: Storage, paths: list[str]) -> MarkRows | None:
     names = ("mark_px", "index_px", "funding_rate")
     if not paths:
         return None
-    tables = [_read(storage, path, ["ts", *names]) for path in paths]
+    tables = [read_clean(storage, path, ["ts", *names]) for path in paths]
     floats = [np.concatenate([floats_of(table, name) for table in tables]) for name in names]
     return MarkRows(np.concatenate([ints_of(table, "ts") for table in tables]), *floats)
 
 
 def _read_forced(storage: Storage, path: str) -> ForcedOrders:
-    table = _read(storage, path, ["ts", "side", "qty"])
+    table = read_clean(storage, path, ["ts", "side", "qty"])
     return ForcedOrders(ints_of(table, "ts"), texts_equal(table, "side", "buy"), floats_of(table, "qty"))
 
 

@@ -1,15 +1,15 @@
 """The light pass, pure: one symbol-day of features from the statistics of the day and of the days before it.
 
-A day is (00:00, 24:00] of bucket ends. `history_days` before it are enough for every window: 101 buckets, the 24 h of the
-whale threshold, the day before the day before for the size of its volume buckets. What lies further back enters through
-one number only, the last close.
+A day is (00:00, 24:00] of bucket ends. `history_days` before it are enough for every window: 101 buckets, the 24 h of
+the whale threshold, two days for the volume buckets of the day before. Nothing further back enters, so that a day is a
+function of those days alone: a previous close is looked for in them only.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from midas_ray.features.bars_of_buckets import BarRows, Close
+from midas_ray.features.bars_of_buckets import BarRows
 from midas_ray.features.buckets import Buckets, PriceSource, with_bars_only, with_trades
 from midas_ray.features.cost import CostNotional, CostStatistics
 from midas_ray.features.coverage import merged
@@ -35,7 +35,7 @@ def calendar(first_day_us: int, days: int, bucket_us: int) -> IntArray:
 
 
 def with_absent_hours(uncovered: IntArray, hours: list[int], first_us: int, end_us: int) -> IntArray:
-    """Times without prints collected in [first, end): what the hours there say, and every hour (its start) that is not."""
+    """Times without prints collected in [first, end): what the hours there say, and each hour (its start) not there."""
     absent = [[start, start + HOUR_US] for start in range(first_us, end_us, HOUR_US) if start not in set(hours)]
     return merged(np.concatenate([uncovered, np.array(absent, dtype=np.int64).reshape(-1, 2)]))
 
@@ -52,8 +52,6 @@ class DayInput:
     """Of every hour with data in the day and the history before it, in order."""
     has_start: bool
     """The first hour of all the symbol's data is among them."""
-    last_close: Close
-    """The last price before the history."""
     cost: CostStatistics
     """Of every bucket of the day."""
     notional: CostNotional
@@ -78,7 +76,6 @@ def day_buckets(day: DayInput) -> Buckets:
         first=first,
         start_us=start_us,
         price_source=day.price_source,
-        last_close=day.last_close,
         cost=day.cost.place(wanted, n),
         cost_known=np.arange(n) >= first + day.notional.known_from,
         volume_buckets=day.volume_buckets,

@@ -1,0 +1,113 @@
+"""`midas features`: plans the days that are not up to date, spreads the work over Ray, says what came out."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from midas_ray.console import out, progress_bar
+from midas_ray.errors import DataError, MidasError, UsageError
+from midas_ray.features.buckets import PriceSource
+from midas_ray.features.hour import HOUR_US, SECOND_US
+from midas_ray.features.pipeline import Result, compute
+from midas_ray.features.plan import SymbolFiles, plan_symbol, settings_of, symbol_files
+from midas_ray.features.summary import symbol_summary
+from midas_ray.ray_session import ray_session
+from midas_ray.settings import Features
+from midas_ray.storage import Storage
+
+T = TypeVar("T")
+MAX_RETRIES = 2
+
+
+def features(settings: Features) -> int:
+    """Bring features/ up to date with clean/. Raises DataError, SchemaError, UsageError with one line."""
+    storage = Storage(settings.data_dir)
+    check_bucket(settings.time_bucket_ms)
+    files = chosen_files(storage, settings)
+    price_source = reference_price(files)
+    storage.check_writable()
+    plans = [plan_symbol(storage, each, settings_of(settings, price_source)) for each in files]
+    if any(plan.days for plan in plans):
+        with ray_session(settings):
+            compute(storage, plans, RaySpread(storage))
+    for plan in plans:
+        out.print(symbol_summary(storage, plan))
+    return 0
+
+
+def check_bucket(time_bucket_ms: int) -> None:
+    """Raises UsageError for a bucket that does not tile the hours of the clock in whole seconds."""
+    bucket_us = time_bucket_ms * 1000
+    if bucket_us % SECOND_US or HOUR_US % bucket_us:
+        raise UsageError(
+            f"--time-bucket-ms {time_bucket_ms}: expected whole seconds that divide an hour, such as 1000, 10000 or 60000"
+        )
+
+
+def chosen_files(storage: Storage, settings: Features) -> list[SymbolFiles]:
+    """Clean files of the symbols asked for, or of all. Raises DataError where there are none."""
+    present = sorted(
+        {name for table in ("book", "trades", "bars") for name in storage.symbols(f"clean/{table}", settings.venue)}
+    )
+    if not present:
+        raise DataError(
+            f"no clean data yet of {settings.venue} under {settings.data_dir}/clean: run midas reconstruct "
+            "(after collect or import) first"
+        )
+    missing = [symbol for symbol in settings.symbols if symbol not in present]
+    if missing:
+        raise DataError(
+            f"no clean data of {', '.join(missing)} under {settings.data_dir}/clean, found {', '.join(present)}: "
+            "run midas reconstruct first"
+        )
+    return [symbol_files(storage, settings.venue, symbol) for symbol in settings.symbols or present]
+
+
+def reference_price(files: Sequence[SymbolFiles]) -> PriceSource:
+    """One reference price for the dataset. Raises UsageError where some symbols have a book and others do not."""
+    with_book = [each.symbol for each in files if each.has_book]
+    without = [each.symbol for each in files if not each.has_book]
+    if with_book and without:
+        raise UsageError(
+            f"expected one reference price for a dataset, found a book of {', '.join(with_book)} but none of "
+            f"{', '.join(without)}: choose with --symbols"
+        )
+    return "midprice" if with_book else "close"
+
+
+class RaySpread:
+    """Runs tasks as one Ray Data block each, inside a Ray session. Tasks and results travel as JSON."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._data_dir = storage.data_dir if "://" in storage.data_dir else storage.root
+
+    def __call__(self, label: str, work: Callable[[Storage, T], Result], tasks: Sequence[T]) -> list[Result]:
+        """Raises DataError naming every task that failed, after the others finished."""
+        if not tasks:
+            return []
+        import ray
+
+        data_dir, kind = self._data_dir, type(tasks[0])
+
+        def run(row: dict[str, Any]) -> dict[str, Any]:
+            try:
+                result = work(Storage(data_dir), msgspec.json.decode(row["task"], type=kind))
+            except MidasError as error:
+                result = {"error": str(error)}
+            return {"result": msgspec.json.encode(result)}
+
+        items = [{"task": msgspec.json.encode(task)} for task in tasks]
+        dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
+            run, num_cpus=1, ray_remote_args_fn=lambda: {"max_retries": MAX_RETRIES}
+        )
+        results: list[Result] = []
+        with progress_bar() as progress:
+            bar = progress.add_task(label, total=len(items))
+            for row in dataset.iter_rows():
+                results.append(msgspec.json.decode(row["result"]))
+                progress.advance(bar)
+        errors = list(dict.fromkeys(result["error"] for result in results if "error" in result))
+        if errors:
+            raise DataError("; ".join(errors))
+        return results
