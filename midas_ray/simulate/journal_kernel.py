@@ -62,32 +62,24 @@ PENDING_ROOM = 4096
 NEVER_US = np.iinfo(np.int64).max
 
 
-class Segment(NamedTuple):
-    """Columns of the market's log for a span, and the time before which it is complete."""
+CHANGE_COLUMNS = ("C_ID", "C_US", "C_SIDE", "C_TICK", "C_LOTS")
+TRADE_COLUMNS = ("T_ID", "T_US", "T_TICK", "T_LOTS", "T_SIDE", "T_KIND")
+FORCED_COLUMNS = ("F_US", "F_SIDE", "F_LIMIT", "F_LOTS", "F_VALUE")
+STEP_COLUMNS = ("S_US", "S_CHANGES", "S_TRADES", "S_FORCED", "S_MARK", "S_INDEX", "S_FUNDING")
+"""Columns of a Segment, by the names that the market's kernel has for them."""
+C_ID, C_US, C_SIDE, C_TICK, C_LOTS = range(5)
+T_ID, T_US, T_TICK, T_LOTS, T_SELLS, T_KIND = range(6)
+F_US, F_SELLS, F_LIMIT, F_LOTS, F_VALUE = range(5)
+S_US, S_CHANGES, S_TRADES, S_FORCED, S_MARK, S_INDEX, S_FUNDING = range(7)
 
-    change_id: Ints
-    change_us: Ints
-    change_side: Ints
-    change_tick: Ints
-    change_lots: Ints
-    trade_id: Ints
-    trade_us: Ints
-    trade_tick: Ints
-    trade_lots: Ints
-    trade_sells: Ints
-    trade_kind: Ints
-    forced_us: Ints
-    forced_sells: Ints
-    forced_limit: Ints
-    forced_lots: Ints
-    forced_value: Ints
-    step_us: Ints
-    step_changes: Ints
-    step_trades: Ints
-    step_forced: Ints
-    step_mark: Ints
-    step_index: Ints
-    step_funding: Ints
+
+class Segment(NamedTuple):
+    """The market's log of a span."""
+
+    changes: Ints
+    trades: Ints
+    forced: Ints
+    steps: Ints
 
 
 class Tables(NamedTuple):
@@ -242,20 +234,21 @@ def _gather(writer: Writer, segment: Segment, stop: int) -> None:
     ints, keys, lots = writer.ints, writer.pending_key, writer.pending_lots
     width = writer.book.shape[1]
     for row in range(ints[CHANGE], stop):
-        side, tick = segment.change_side[row], segment.change_tick[row]
+        change = segment.changes[row]
+        side, tick = change[C_SIDE], change[C_TICK]
         slot = side * width + (tick & (width - 1))
         if ints[PENDING] == 0:
-            ints[FIRST_ID] = segment.change_id[row]
+            ints[FIRST_ID] = change[C_ID]
             ints[WINDOW] += 1
         if writer.pending_window[slot] == ints[WINDOW]:
-            lots[writer.pending_at[slot]] = segment.change_lots[row]
+            lots[writer.pending_at[slot]] = change[C_LOTS]
         else:
             writer.pending_window[slot] = ints[WINDOW]
             writer.pending_at[slot] = ints[PENDING]
             keys[ints[PENDING]] = (side << 48) | tick
-            lots[ints[PENDING]] = segment.change_lots[row]
+            lots[ints[PENDING]] = change[C_LOTS]
             ints[PENDING] += 1
-        ints[LAST_ID], ints[LAST_CHANGE_US] = segment.change_id[row], segment.change_us[row]
+        ints[LAST_ID], ints[LAST_CHANGE_US] = change[C_ID], change[C_US]
     ints[CHANGE] = max(ints[CHANGE], stop)
 
 
@@ -272,30 +265,9 @@ def _sort_pending(writer: Writer) -> None:
 
 
 @compiled
-def _write_depth(writer: Writer, tables: Tables, step_us: int, limit_recv_ns: int) -> bool:
-    """Send the open depth message, if anything changed, and let the collector's book follow it."""
-    ints, values = writer.ints, writer.values
-    if ints[PENDING] == 0:
-        return True
-    _sort_pending(writer)
-    ints[WINDOW] += 1  # what was noted about places in the message is void now
-    values[V_E], values[V_T] = step_us // 1000, ints[LAST_CHANGE_US] // 1000
-    values[V_FIRST_ID], values[V_LAST_ID], values[V_PREVIOUS_ID] = ints[FIRST_ID], ints[LAST_ID], ints[PREVIOUS_ID]
-    if not _write_line(writer, tables, step_us, L_PUBLIC, M_DEPTH, limit_recv_ns):
-        return False
-    width = writer.book.shape[1]
-    for i in range(ints[PENDING]):
-        key = writer.pending_key[i]
-        writer.book[key >> 48, (key & ((1 << 48) - 1)) & (width - 1)] = writer.pending_lots[i]
-    ints[LEVELS] += ints[PENDING]
-    ints[PREVIOUS_ID] = ints[LAST_ID]
-    ints[BOOK_MS] = values[V_E] if ints[SPOT] == 1 else values[V_T]
-    ints[PENDING] = 0
-    return True
-
-
-@compiled
-def _add_to_bar(values: Ints, trade_id: int, tick: int, lots: int, sells: int) -> None:
+def _add_to_bar(values: Ints) -> None:
+    """Add the print in `values` to the growing bar."""
+    trade_id, tick, lots = values[V_ID], values[V_PX], values[V_QTY]
     if values[B_COUNT] == 0:
         values[B_FIRST], values[B_OPEN], values[B_HIGH], values[B_LOW] = trade_id, tick, tick, tick
     values[B_HIGH], values[B_LOW] = max(values[B_HIGH], tick), min(values[B_LOW], tick)
@@ -303,107 +275,115 @@ def _add_to_bar(values: Ints, trade_id: int, tick: int, lots: int, sells: int) -
     values[B_COUNT] += 1
     values[B_VOLUME] += lots
     values[B_QUOTE] += tick * lots
-    if sells == 0:
+    if values[V_SELLS] == 0:
         values[B_BUY_VOLUME] += lots
         values[B_BUY_QUOTE] += tick * lots
 
 
 @compiled
-def _write_kline(writer: Writer, tables: Tables, limit_recv_ns: int) -> bool:
-    """The kline message due now, if the bar has grown or ends."""
-    ints, values = writer.ints, writer.values
-    due_ms = ints[NEXT_KLINE_MS]
-    closed = due_ms >= values[B_START] + MINUTE_MS
-    if closed or values[B_COUNT] != ints[BAR_SENT]:
-        values[V_E], values[V_CLOSED], values[B_END] = due_ms, closed, values[B_START] + MINUTE_MS - 1
-        if not _write_line(writer, tables, due_ms * 1000, L_MARKET, M_KLINE, limit_recv_ns):
-            return False
-    ints[BAR_SENT] = values[B_COUNT]
-    ints[NEXT_KLINE_MS] = due_ms + KLINE_MS
-    if closed:
-        ints[BAR_SENT] = 0
-        values[B_START] += MINUTE_MS
-        values[B_OPEN], values[B_HIGH], values[B_LOW] = values[B_CLOSE], values[B_CLOSE], values[B_CLOSE]
-        values[B_FIRST], values[B_LAST] = -1, -1
-        for field in (B_COUNT, B_VOLUME, B_QUOTE, B_BUY_VOLUME, B_BUY_QUOTE):
-            values[field] = 0
-    return True
+def _next_bar(values: Ints) -> None:
+    """Begin the bar that follows: flat at the last price until something trades."""
+    values[B_START] += MINUTE_MS
+    values[B_OPEN], values[B_HIGH], values[B_LOW] = values[B_CLOSE], values[B_CLOSE], values[B_CLOSE]
+    values[B_FIRST], values[B_LAST] = -1, -1
+    for field in (B_COUNT, B_VOLUME, B_QUOTE, B_BUY_VOLUME, B_BUY_QUOTE):
+        values[field] = 0
 
 
 @compiled
-def _write_trade(writer: Writer, tables: Tables, segment: Segment, limit_recv_ns: int) -> bool:
-    ints, values = writer.ints, writer.values
-    row = ints[TRADE]
-    ms = segment.trade_us[row] // 1000
-    values[V_E], values[V_T], values[V_ID] = ms, ms, segment.trade_id[row]
-    values[V_PX], values[V_QTY] = segment.trade_tick[row], segment.trade_lots[row]
-    values[V_SELLS] = segment.trade_sells[row]
-    kind = segment.trade_kind[row]
-    if not _write_line(writer, tables, segment.trade_us[row], L_PUBLIC, M_TRADE + kind, limit_recv_ns):
-        return False
-    ints[LAST_TRADE_ID], ints[LAST_TRADE_MS] = values[V_ID], ms
-    if kind == 0:
-        _add_to_bar(values, values[V_ID], values[V_PX], values[V_QTY], values[V_SELLS])
-    ints[TRADE] = row + 1
-    return True
-
-
-@compiled
-def _write_forced(writer: Writer, tables: Tables, segment: Segment, limit_recv_ns: int) -> bool:
-    ints, values = writer.ints, writer.values
-    row = ints[FORCED]
-    ms, lots = segment.forced_us[row] // 1000, segment.forced_lots[row]
-    values[V_E], values[V_T], values[V_SIDE] = ms, ms, segment.forced_sells[row]
-    values[V_LIMIT], values[V_QTY] = segment.forced_limit[row], lots
-    values[V_PX] = (segment.forced_value[row] + lots // 2) // lots
-    if not _write_line(writer, tables, segment.forced_us[row], L_MARKET, M_FORCE, limit_recv_ns):
-        return False
-    ints[FORCED] = row + 1
-    return True
-
-
-@compiled
-def _write_mark(writer: Writer, tables: Tables, segment: Segment, limit_recv_ns: int) -> bool:
-    ints, values = writer.ints, writer.values
-    row, event_ms = ints[STEP], ints[NEXT_MARK_MS]
-    values[V_E] = event_ms
-    values[V_MARK], values[V_INDEX] = segment.step_mark[row], segment.step_index[row]
-    values[V_RATE] = segment.step_funding[row]
-    values[V_NEXT_FUNDING] = (event_ms // FUNDING_MS + 1) * FUNDING_MS
-    if not _write_line(writer, tables, segment.step_us[row], L_MARKET, M_MARK, limit_recv_ns):
-        return False
-    ints[NEXT_MARK_MS] += 1000
-    return True
-
-
-@compiled
-def _write_next(writer: Writer, tables: Tables, segment: Segment, limit_recv_ns: int) -> int:
-    """Write whatever comes next by exchange time; -1 = there was something, else why not."""
-    ints = writer.ints
+def _next_message(ints: Ints, segment: Segment) -> tuple[int, int]:
+    """(message, its exchange time in us) that comes next; -1 where the segment is used up."""
     step = ints[STEP]
-    has_step = step < len(segment.step_us)
-    trades = segment.step_trades[step] if has_step else len(segment.trade_us)
-    forced = segment.step_forced[step] if has_step else len(segment.forced_us)
-    trade_us = segment.trade_us[ints[TRADE]] if ints[TRADE] < trades else NEVER_US
-    forced_us = segment.forced_us[ints[FORCED]] if ints[FORCED] < forced else NEVER_US
-    step_us = segment.step_us[step] if has_step else NEVER_US
+    has_step = step < len(segment.steps)
+    trades = segment.steps[step, S_TRADES] if has_step else len(segment.trades)
+    forced = segment.steps[step, S_FORCED] if has_step else len(segment.forced)
+    trade_us = segment.trades[ints[TRADE], T_US] if ints[TRADE] < trades else NEVER_US
+    forced_us = segment.forced[ints[FORCED], F_US] if ints[FORCED] < forced else NEVER_US
+    step_us = segment.steps[step, S_US] if has_step else NEVER_US
     next_us = min(trade_us, forced_us, step_us)
     if next_us == NEVER_US:
-        return END_OF_LOG
+        return -1, 0
     if ints[NEXT_KLINE_MS] <= next_us // 1000:
-        written = _write_kline(writer, tables, limit_recv_ns)
-    elif next_us == trade_us:
-        written = _write_trade(writer, tables, segment, limit_recv_ns)
-    elif next_us == forced_us:
-        written = _write_forced(writer, tables, segment, limit_recv_ns)
-    elif ints[SPOT] == 0 and ints[NEXT_MARK_MS] * 1000 <= step_us:
-        written = _write_mark(writer, tables, segment, limit_recv_ns)
+        return M_KLINE, ints[NEXT_KLINE_MS] * 1000
+    if next_us == trade_us:
+        return M_TRADE + segment.trades[ints[TRADE], T_KIND], next_us
+    if next_us == forced_us:
+        return M_FORCE, next_us
+    if ints[SPOT] == 0 and ints[NEXT_MARK_MS] * 1000 <= next_us:
+        return M_MARK, next_us
+    return M_DEPTH, next_us
+
+
+@compiled
+def _fill_values(writer: Writer, segment: Segment, message: int, exchange_us: int) -> bool:
+    """Put the message's fields in place; false where it is not sent because nothing has changed."""
+    ints, values = writer.ints, writer.values
+    ms = exchange_us // 1000
+    values[V_E], values[V_T] = ms, ms
+    if message == M_DEPTH:
+        _gather(writer, segment, segment.steps[ints[STEP], S_CHANGES])
+        _sort_pending(writer)
+        ints[WINDOW] += 1  # what was noted about places in the message is void now
+        values[V_T] = ints[LAST_CHANGE_US] // 1000
+        values[V_FIRST_ID], values[V_LAST_ID] = ints[FIRST_ID], ints[LAST_ID]
+        values[V_PREVIOUS_ID] = ints[PREVIOUS_ID]
+        return ints[PENDING] > 0
+    if message == M_KLINE:
+        values[V_CLOSED] = 1 if ms >= values[B_START] + MINUTE_MS else 0
+        values[B_END] = values[B_START] + MINUTE_MS - 1
+        return values[V_CLOSED] == 1 or values[B_COUNT] != ints[BAR_SENT]
+    if message == M_MARK:
+        step = segment.steps[ints[STEP]]
+        values[V_E] = ints[NEXT_MARK_MS]
+        values[V_MARK], values[V_INDEX], values[V_RATE] = step[S_MARK], step[S_INDEX], step[S_FUNDING]
+        values[V_NEXT_FUNDING] = (values[V_E] // FUNDING_MS + 1) * FUNDING_MS
+    elif message == M_FORCE:
+        forced = segment.forced[ints[FORCED]]
+        values[V_SIDE], values[V_LIMIT], values[V_QTY] = forced[F_SELLS], forced[F_LIMIT], forced[F_LOTS]
+        values[V_PX] = (forced[F_VALUE] + forced[F_LOTS] // 2) // forced[F_LOTS]
     else:
-        _gather(writer, segment, segment.step_changes[step])
-        written = _write_depth(writer, tables, step_us, limit_recv_ns)
-        if written:
-            ints[STEP] = step + 1
-    return -1 if written else AT_LIMIT
+        trade = segment.trades[ints[TRADE]]
+        values[V_ID], values[V_PX], values[V_QTY] = trade[T_ID], trade[T_TICK], trade[T_LOTS]
+        values[V_SELLS] = trade[T_SELLS]
+    return True
+
+
+@compiled
+def _follow_depth(writer: Writer) -> None:
+    """Let the collector's book follow the depth message that was sent."""
+    ints, width = writer.ints, writer.book.shape[1]
+    for i in range(ints[PENDING]):
+        key = writer.pending_key[i]
+        writer.book[key >> 48, (key & ((1 << 48) - 1)) & (width - 1)] = writer.pending_lots[i]
+    ints[LEVELS] += ints[PENDING]
+    ints[PREVIOUS_ID] = ints[LAST_ID]
+    ints[BOOK_MS] = writer.values[V_E] if ints[SPOT] == 1 else writer.values[V_T]
+    ints[PENDING] = 0
+
+
+@compiled
+def _go_on(writer: Writer, message: int, sent: bool) -> None:
+    """Leave the message behind."""
+    ints, values = writer.ints, writer.values
+    if message == M_DEPTH:
+        if sent:
+            _follow_depth(writer)
+        ints[STEP] += 1
+    elif message == M_KLINE:
+        ints[BAR_SENT] = values[B_COUNT]
+        ints[NEXT_KLINE_MS] += KLINE_MS
+        if values[V_CLOSED] == 1:
+            ints[BAR_SENT] = 0
+            _next_bar(values)
+    elif message == M_MARK:
+        ints[NEXT_MARK_MS] += 1000
+    elif message == M_FORCE:
+        ints[FORCED] += 1
+    else:
+        ints[LAST_TRADE_ID], ints[LAST_TRADE_MS] = values[V_ID], values[V_T]
+        if message == M_TRADE:
+            _add_to_bar(values)
+        ints[TRADE] += 1
 
 
 @compiled
@@ -413,13 +393,16 @@ def write_lines(writer: Writer, tables: Tables, segment: Segment, limit_recv_ns:
     After END_OF_LOG the next call takes the next segment.
     """
     ints = writer.ints
-    while True:
-        if ints[POSITION] + LINE_ROOM > len(writer.out):
-            return BUFFER_FULL
-        why = _write_next(writer, tables, segment, limit_recv_ns)
-        if why == END_OF_LOG:
-            _gather(writer, segment, len(segment.change_us))
+    while ints[POSITION] + LINE_ROOM <= len(writer.out):
+        message, exchange_us = _next_message(ints, segment)
+        if message < 0:
+            _gather(writer, segment, len(segment.changes))
             for cursor in (TRADE, FORCED, STEP, CHANGE):
                 ints[cursor] = 0
-        if why >= 0:
-            return why
+            return END_OF_LOG
+        sent = _fill_values(writer, segment, message, exchange_us)
+        route = L_MARKET if message in (M_KLINE, M_MARK, M_FORCE) else L_PUBLIC
+        if sent and not _write_line(writer, tables, exchange_us, route, message, limit_recv_ns):
+            return AT_LIMIT
+        _go_on(writer, message, sent)
+    return BUFFER_FULL

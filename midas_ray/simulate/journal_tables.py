@@ -84,30 +84,14 @@ def make_writer(wire: Wire, buffer_bytes: int) -> lines.Writer:
 
 
 def make_segment(log: EventLog) -> lines.Segment:
-    """The log's columns as the kernel reads them; views, no copies."""
-    changes, trades, forced, steps = log.changes, log.trades, log.forced, log.steps
+    """The log's columns in the order the journal's kernel has them; copies."""
+
+    def columns(rows: kernel.Ints, names: tuple[str, ...]) -> kernel.Ints:
+        return np.ascontiguousarray(rows[:, [getattr(kernel, name) for name in names]])
+
     return lines.Segment(
-        change_id=changes[:, kernel.C_ID],
-        change_us=changes[:, kernel.C_US],
-        change_side=changes[:, kernel.C_SIDE],
-        change_tick=changes[:, kernel.C_TICK],
-        change_lots=changes[:, kernel.C_LOTS],
-        trade_id=trades[:, kernel.T_ID],
-        trade_us=trades[:, kernel.T_US],
-        trade_tick=trades[:, kernel.T_TICK],
-        trade_lots=trades[:, kernel.T_LOTS],
-        trade_sells=trades[:, kernel.T_SIDE],
-        trade_kind=trades[:, kernel.T_KIND],
-        forced_us=forced[:, kernel.F_US],
-        forced_sells=forced[:, kernel.F_SIDE],
-        forced_limit=forced[:, kernel.F_LIMIT],
-        forced_lots=forced[:, kernel.F_LOTS],
-        forced_value=forced[:, kernel.F_VALUE],
-        step_us=steps[:, kernel.S_US],
-        step_changes=steps[:, kernel.S_CHANGES],
-        step_trades=steps[:, kernel.S_TRADES],
-        step_forced=steps[:, kernel.S_FORCED],
-        step_mark=steps[:, kernel.S_MARK],
-        step_index=steps[:, kernel.S_INDEX],
-        step_funding=steps[:, kernel.S_FUNDING],
+        changes=columns(log.changes, lines.CHANGE_COLUMNS),
+        trades=columns(log.trades, lines.TRADE_COLUMNS),
+        forced=columns(log.forced, lines.FORCED_COLUMNS),
+        steps=columns(log.steps, lines.STEP_COLUMNS),
     )

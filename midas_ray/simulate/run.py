@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import math
 import signal
 from datetime import UTC, datetime
 
@@ -10,7 +9,7 @@ from midas_ray import console
 from midas_ray.errors import UsageError
 from midas_ray.settings import Simulate
 from midas_ray.simulate.exchange import SimulatedExchange
-from midas_ray.simulate.history import write_history
+from midas_ray.simulate.history import HOUR_NS, write_history
 
 
 def parse_listen(listen: str) -> tuple[str, int]:
@@ -48,7 +47,7 @@ async def _serve(settings: Simulate, host: str, port: int) -> None:
 
 def _write(settings: Simulate, duration_s: float) -> None:
     start_ns = parse_start_ns(settings.start)
-    hours = math.ceil(duration_s / 3600)
+    hours = (start_ns + int(duration_s * 1e9) - 1) // HOUR_NS - start_ns // HOUR_NS + 1
     with console.progress_bar() as bar:
         tasks = {symbol: bar.add_task(f"{symbol}: hours", total=hours) for symbol in settings.symbols}
         summary = write_history(
