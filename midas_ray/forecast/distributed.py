@@ -3,8 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,25 +72,32 @@ class _Board:
         return taken
 
 
-@contextlib.contextmanager
-def _relayed(board: Any, report: Report) -> Iterator[None]:
-    """Until the end of the block, what is on the board is reported; errors of `report` are raised at its end."""
-    done = threading.Event()
+def _fit_beside(trainer: TorchTrainer) -> Future[Any]:
+    """Run `trainer.fit()` in another thread.
 
-    def relay() -> None:
-        finished = False
-        while not finished:
-            finished = done.wait(POLL_S)
-            for progress in ray.get(board.take.remote()):
-                report(progress)
+    In the main thread it would put a handler in the place of Python's Ctrl-C for good, and end the process with code 1.
+    The thread is a daemon: an interrupted command leaves it behind, and it ends with its Ray.
+    """
+    future: Future[Any] = Future()
 
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(relay)
+    def run() -> None:
         try:
-            yield
-        finally:
-            done.set()
-        future.result()
+            future.set_result(trainer.fit())
+        except BaseException as error:  # noqa: BLE001 (raised in the main thread by future.result())
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="ray-train", daemon=True).start()
+    return future
+
+
+def _relay_until(future: Future[Any], board: Any, report: Report) -> Any:
+    """Report what is on the board until the training has ended; gives its result."""
+    ended = False
+    while not ended:
+        ended = bool(wait([future], POLL_S).done)
+        for progress in ray.get(board.take.remote()):
+            report(progress)
+    return future.result()
 
 
 def _train_loop(config: dict[str, Any]) -> None:
@@ -153,8 +159,7 @@ def train_with_ray(
             ),
         ),
     )
-    with _relayed(board, report):
-        result = trainer.fit()
+    result = _relay_until(_fit_beside(trainer), board, report)
     best = result.get_best_checkpoint("val_loss", "min")
     with best.as_directory() as folder:
         path = Path(folder) / RayTrainReportCallback.CHECKPOINT_NAME

@@ -50,12 +50,16 @@ def prepare(
 ) -> TrainingSet:
     """Fit the normalizer on the training origins (thinned by --stride) and cut both parts into windows.
 
-    Raises TooFewRowsError where a part is empty.
+    Raises TooFewRowsError where a part is empty, or a symbol has no training window: its input would mean nothing.
     """
     train = stride_origins(panel, train, network.stride)
     for name, part in (("training", train), ("validation", validation)):
         if not len(part):
             raise TooFewRowsError(f"too few rows: expected windows in the {name} part, found none; collect more")
+    untrained = np.setdiff1d(np.arange(len(panel.symbols)), panel.symbol_index[train])
+    if len(untrained):
+        names = ",".join(panel.symbols[index] for index in untrained)
+        raise TooFewRowsError(f"symbols {names}: expected training windows, found none; leave them out with --symbols")
     length, horizons = network.input_length, network.output_length
     normalizer = Normalizer.fit(panel, train, columns, length, horizons)
     return TrainingSet(

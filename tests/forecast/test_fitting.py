@@ -13,7 +13,7 @@ from midas_ray.features.nulls import NullKind
 from midas_ray.forecast.fitting import QUANTILES, Schedule, fit, new_module, prepare
 from midas_ray.forecast.forecaster import Forecaster
 from midas_ray.forecast.progress import TrainingProgress
-from tests.dataset.synthetic import rebuilt, with_nulls
+from tests.dataset.synthetic import rebuilt, synthetic_panel, with_nulls
 from tests.forecast.planted import COLUMNS, HORIZON, planted_panel, small_network, split_of
 
 
@@ -159,6 +159,14 @@ def test_an_empty_part_is_refused() -> None:
     panel = planted_panel(300)
     with pytest.raises(TooFewRowsError, match="expected windows in the validation part, found none"):
         prepare(panel, split_of(panel).train, np.array([], dtype=np.int64), small_network(), columns=COLUMNS)
+
+
+def test_a_symbol_without_training_windows_is_refused() -> None:
+    panel = synthetic_panel(100, ("btcusdt", "ethusdt"))
+    split = split_of(panel)
+    train = split.train[panel.symbol_index[split.train] == 0]
+    with pytest.raises(TooFewRowsError, match="symbols ethusdt: expected training windows, found none"):
+        prepare(panel, train, split.validation, small_network(), columns=COLUMNS)
 
 
 @pytest.mark.parametrize("kind", [NullKind.GAP, NullKind.WARM_UP])
