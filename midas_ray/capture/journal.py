@@ -30,7 +30,7 @@ class JournalLine(msgspec.Struct, frozen=True):
     `text` or `b64` hold what was not one line of JSON.
 
     kind: `ws`, `rest` (with status, sent_ns, path), `book` (with last_update_id, after_n, ... see `book_line`),
-    `event` (with event; connect and disconnect say which kinds of streams the connection carries). `mono_ns` is None for
+    `event` (with event; a disconnect says which kinds of streams the connection carried). `mono_ns` is None for
     imports. `n` counts the frames of a collector across connections.
     """
 

@@ -1,0 +1,79 @@
+"""One collector per symbol and data folder; what a dead one left open is sealed before a new one starts."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from midas_ray.capture.journal import OPEN_SUFFIX, seal
+from midas_ray.errors import StorageError, UsageError
+
+LOCK_NAME = ".collector.lock"
+
+
+@contextlib.contextmanager
+def claim_symbol(root: Path, venue: str, symbol: str) -> Iterator[list[Path]]:
+    """Inside the block this process is the symbol's only collector under `root`; gives the files sealed on entry.
+
+    The lock is the operating system's and ends with the process, however that ends. Raises UsageError where another
+    collector holds it, StorageError where the folder cannot be written.
+    """
+    folder = root / "raw" / f"venue={venue}" / f"symbol={symbol}"
+    path = folder / LOCK_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a+")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}; check --data-dir and its permissions") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise UsageError(
+                f"{symbol}: a collector already writes under {root} (process {lock.read().strip() or 'unknown'}); "
+                "stop it (midas down, or Ctrl-C where it runs) or choose another --data-dir"
+            ) from None
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield seal_leftovers(folder)
+
+
+def seal_leftovers(folder: Path) -> list[Path]:
+    """Seal the open files below `folder` whose writer is gone; gives their final names. Raises StorageError."""
+    sealed = []
+    for growing in sorted(folder.glob(f"date=*/*{OPEN_SUFFIX}")):
+        if not _is_written(growing):
+            path = seal(growing)
+            if path is not None:
+                sealed.append(path)
+    return sealed
+
+
+def _is_written(growing: Path) -> bool:
+    """Whether the process named in the file's name still has it open: its id alone may have been given out anew."""
+    pid = growing.name.removesuffix(OPEN_SUFFIX).rpartition("-")[2]
+    if not pid.isdecimal():
+        return False
+    open_files = Path("/proc", pid, "fd")
+    if Path("/proc/self/fd").is_dir():
+        with contextlib.suppress(OSError):  # the process is gone, or another user's, who could not write here
+            return any(_target(entry) == str(growing.resolve()) for entry in open_files.iterdir())
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return int(pid) != os.getpid()
+
+
+def _target(entry: Path) -> str:
+    try:
+        return str(entry.readlink())
+    except OSError:
+        return ""  # closed in the meantime
