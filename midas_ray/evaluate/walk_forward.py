@@ -9,6 +9,8 @@ from midas_ray.errors import MidasError, UsageError
 from midas_ray.evaluate.folds import Fit, FoldPlan, FoldResult, judge_fold
 from midas_ray.settings import NetworkSettings
 
+CANCEL_PATIENCE_S = 5.0
+
 
 def gpus_per_fold(requested: int | None, folds: int) -> float:
     """Share of a GPU for each fold; 0 = CPU. Raises UsageError where more are asked for than Ray has."""
@@ -33,6 +35,8 @@ def _fold_task(
         return judge_fold(panel, plan, network, fit or fit_transformer, accelerator)
     except MidasError as error:
         return error
+    except SystemExit:  # Lightning's answer to an interrupt; let through, it would end the worker with a complaint
+        return MidasError(f"fold {plan.number}: interrupted")
 
 
 def run_folds(
@@ -65,10 +69,22 @@ def run_folds(
             results[number] = _result_of(ready, number)
             done(results[number])
     finally:
-        for reference in running:
-            with contextlib.suppress(ray.exceptions.RayError):
-                ray.cancel(reference, force=True)
+        _cancel(list(running))
     return [results[plan.number] for plan in plans]
+
+
+def _cancel(references: list[Any]) -> None:
+    """Ask the tasks to stop, so that they remove their work folders; end those that do not."""
+    import ray
+
+    if not references:
+        return
+    for reference in references:
+        ray.cancel(reference, force=False)
+    _, left = ray.wait(references, num_returns=len(references), timeout=CANCEL_PATIENCE_S)
+    for reference in left:
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.cancel(reference, force=True)
 
 
 def _result_of(reference: Any, number: int) -> FoldResult:

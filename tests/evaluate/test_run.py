@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -102,9 +103,11 @@ def test_a_fold_that_fails_is_one_line_and_writes_nothing(data_dir: str, caplog:
 
 @pytest.mark.usefixtures("ray_local")
 def test_a_worker_that_dies_is_one_line() -> None:
-    def fit_dies(*_: object, **__: object) -> None:
+    def fit_dies(*arguments: Any, **_: object) -> None:
         import os
 
+        work_dir: Path = arguments[4]
+        work_dir.rmdir()
         os._exit(1)
 
     panel = signal_panel(400, strength_bps=1.0)
