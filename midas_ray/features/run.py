@@ -41,15 +41,14 @@ def check_bucket(time_bucket_ms: int) -> None:
     bucket_us = time_bucket_ms * 1000
     if bucket_us % SECOND_US or HOUR_US % bucket_us:
         raise UsageError(
-            f"--time-bucket-ms {time_bucket_ms}: expected whole seconds that divide an hour, such as 1000, 10000 or 60000"
+            f"--time-bucket-ms {time_bucket_ms}: expected whole seconds that divide an hour, such as 10000 or 60000"
         )
 
 
 def chosen_files(storage: Storage, settings: Features) -> list[SymbolFiles]:
     """Clean files of the symbols asked for, or of all. Raises DataError where there are none."""
-    present = sorted(
-        {name for table in ("book", "trades", "bars") for name in storage.symbols(f"clean/{table}", settings.venue)}
-    )
+    tables = ("clean/book", "clean/trades", "clean/bars")
+    present = sorted({symbol for table in tables for symbol in storage.symbols(table, settings.venue)})
     if not present:
         raise DataError(
             f"no clean data yet of {settings.venue} under {settings.data_dir}/clean: run midas reconstruct "

@@ -1,6 +1,6 @@
 """A small seeded market written as clean tables, in the format of midas_ray/tables.py: inputs of the feature tests."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -38,6 +38,52 @@ class Market:
             self.gaps.filter(pl.col("end") <= end),
             self.grid_ms,
         )
+
+
+LADDER = [name for kind in ("bid_px", "bid_sz", "ask_px", "ask_sz") for name in level_columns(kind, 10)]
+OFI = level_columns("ofi", 10)
+
+
+def with_book_gap(market: Market, start_us: int, end_us: int) -> Market:
+    """The book lost in (start, end): rows there hold nothing, the first live row after it has no flow."""
+    ts = pl.col("ts").cast(pl.Int64)
+    lost = (ts > start_us) & (ts <= end_us)
+    grid_us = market.grid_ms * 1000
+    first_live = (ts > end_us) & (ts <= end_us + grid_us)
+    book = market.book.with_columns(
+        *[pl.when(lost).then(None).otherwise(pl.col(name)).alias(name) for name in LADDER],
+        *[pl.when(lost | first_live).then(None).otherwise(pl.col(name)).alias(name) for name in OFI],
+        pl.when(lost).then(pl.lit("gap")).otherwise(pl.col("state").cast(pl.String)).alias("state"),
+    )
+    return replace(market, book=book.cast(book_schema()))
+
+
+def with_trade_gap(market: Market, start_us: int, end_us: int) -> Market:
+    """Prints lost in (start, end), and the ledger says so."""
+    ts = pl.col("ts").cast(pl.Int64)
+    gap = pl.DataFrame(
+        {
+            "symbol": ["testusdt"],
+            "stream": ["trade"],
+            "start": timestamps(np.array([start_us])),
+            "end": timestamps(np.array([end_us])),
+            "cause": ["venue"],
+            "expected_id": [1],
+            "found_id": [2],
+            "first_recv_ns": [0],
+            "recovered": [True],
+        }
+    ).cast(GAPS)
+    trades = market.trades.filter((ts <= start_us) | (ts >= end_us))
+    return replace(market, trades=trades, gaps=pl.concat([market.gaps, gap]))
+
+
+def without_collector(market: Market, start_us: int, end_us: int) -> Market:
+    """Nothing at all was received in (start, end)."""
+    ts = pl.col("ts").cast(pl.Int64)
+    outside = (ts <= start_us) | (ts >= end_us)
+    tables = {name: getattr(market, name).filter(outside) for name in ("book", "trades", "mark", "liquidations")}
+    return replace(market, **tables)
 
 
 def timestamps(us: np.ndarray) -> pl.Series:
