@@ -1,7 +1,7 @@
 """The task of the light pass: all days of one symbol that are not up to date, one after the other."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -152,12 +152,12 @@ def _buckets(storage: Storage, task: SymbolTask, day: DayTask, days: _Days) -> B
 
 def read_bars(storage: Storage, paths: list[str]) -> BarRows:
     """clean/bars of several files, in order."""
-    names = [f.name for f in BarRows.__dataclass_fields__.values()]
-    table = pa.concat_tables([read_clean(storage, path, names) for path in paths])
+    names = [f.name for f in fields(BarRows)][1:]
+    table = pa.concat_tables([read_clean(storage, path, ["ts", *names]) for path in paths])
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     table = frame.sort("ts", maintain_order=True).to_arrow()
-    return BarRows(ints_of(table, "ts"), *(floats_of(table, name) for name in names[1:]))
+    return BarRows(ints_of(table, "ts"), *(floats_of(table, name) for name in names))
 
 
 def light_task(storage: Storage, task: SymbolTask) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def with_trade_gap(market: Market, start_us: int, end_us: int) -> Market:
 def without_collector(market: Market, start_us: int, end_us: int) -> Market:
     """Nothing at all was received in (start, end)."""
     ts = pl.col("ts").cast(pl.Int64)
-    outside = (ts <= start_us) | (ts >= end_us)
+    outside = (ts <= start_us) | (ts > end_us)
     tables = {name: getattr(market, name).filter(outside) for name in ("book", "trades", "mark", "liquidations")}
     return replace(market, **tables)
 
