@@ -154,12 +154,11 @@ class SymbolHistory:
 
     def _write_some(self, on_hour: Callable[[], None]) -> bool:
         """Write up to the next thing that stops the kernel and deal with that; false at the end of history."""
-        hour_ns = (self._hour + 1) * HOUR_NS
-        limit_ns = min(hour_ns, self._end_ns)
-        if self._delivery is not None:
-            limit_ns = min(limit_ns, self._delivery.recv_ns)
         if self._segment is None:
             self._segment = self._next_segment()
+        limit_ns = min((self._hour + 1) * HOUR_NS, self._end_ns)
+        if self._delivery is not None:
+            limit_ns = min(limit_ns, self._delivery.recv_ns)
         why = lines.write_lines(self._writer, self._tables, self._segment, limit_ns)
         if why == lines.END_OF_LOG:
             self._segment = None
