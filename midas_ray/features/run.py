@@ -1,5 +1,6 @@
 """`midas features`: plans the days that are not up to date, spreads the work over Ray, says what came out."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -97,13 +98,15 @@ class RaySpread:
             return {"result": msgspec.json.encode(result)}
 
         items = [{"task": msgspec.json.encode(task)} for task in tasks]
-        dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
-            run, num_cpus=1, ray_remote_args_fn=lambda: {"max_retries": MAX_RETRIES}
-        )
+        dataset = ray.data.from_items(items, override_num_blocks=len(items))
+        with warnings.catch_warnings():
+            # Ray 2.60 deprecates this way to say max_retries, and has no other; without it a crash is retried for ever.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            spread = dataset.map(run, num_cpus=1, max_retries=MAX_RETRIES)
         results: list[Result] = []
         with progress_bar() as progress:
             bar = progress.add_task(label, total=len(items))
-            for row in dataset.iter_rows():
+            for row in spread.iter_rows():
                 results.append(msgspec.json.decode(row["result"]))
                 progress.advance(bar)
         errors = list(dict.fromkeys(result["error"] for result in results if "error" in result))
