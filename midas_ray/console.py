@@ -29,3 +29,12 @@ def progress_bar() -> Progress:
         disable=not err.is_terminal,
         transient=True,
     )
+
+
+def size_text(n_bytes: float) -> str:
+    """Bytes as `12.3 MB`, decimal units."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"

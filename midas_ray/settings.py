@@ -180,12 +180,12 @@ class Up(Collect):
     dashboard_port: int = Field(8265, ge=1, le=65535, description="port of the Ray dashboard on this machine")
 
 
-class Down(SymbolSettings):
+class Down(MidasSettings):
     """Stop the collectors, losing nothing, then the head node that `midas up` started."""
 
 
-class Status(SymbolSettings):
-    """Health at a glance; exit code 1 when any symbol is not live."""
+class Status(MidasSettings):
+    """Health of everything `midas up` started, at a glance; exit code 1 when any symbol is not live."""
 
 
 class Logs(MidasSettings):
@@ -312,6 +312,7 @@ def _one_line(error: ValidationError, command: str) -> str:
 
 def parse_settings(settings_class: type[S], command: str, argv: list[str]) -> S:
     """Settings of `command` from flags, environment and `.env`. Raises UsageError with one line; exits on --help."""
+
     class Named(settings_class):  # type: ignore[valid-type, misc]
         __doc__ = settings_class.__doc__
         model_config = SettingsConfigDict(cli_prog_name=f"midas {command}")

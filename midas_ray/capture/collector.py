@@ -14,7 +14,9 @@ from pathlib import Path
 import structlog
 
 from midas_ray.book import kernels as k
-from midas_ray.book.sync import Action, FetchSnapshot, Gap
+from midas_ray.book.events import decode_depth
+from midas_ray.book.ladder import make_snapshot
+from midas_ray.book.sync import Action, BookSync, FetchSnapshot, Gap
 from midas_ray.capture.client import Link
 from midas_ray.capture.health import Health, LatencyMeter, RateMeter, TopOfBook
 from midas_ray.capture.inbox import Arrival, Inbox, Note, Stop
@@ -23,7 +25,7 @@ from midas_ray.capture.rest import RestAnswer, RestClient
 from midas_ray.capture.snapshots import SnapshotFetcher
 from midas_ray.errors import MidasError, VenueError
 from midas_ray.settings import Collect
-from midas_ray.venues.messages import Level
+from midas_ray.venues.messages import DepthUpdate, Level
 
 FLUSH_S = 1.0
 BATCH = 64
@@ -85,6 +87,7 @@ class Collector:
 
         Raises StorageError where the journal cannot be written.
         """
+        await asyncio.to_thread(_load_kernels)
         await self._measure_clock()
         fields = {"clock_offset_ms": self._clock_offset_ms}
         self._obey(self.recorder.open(time.time_ns(), time.monotonic_ns(), **fields))
@@ -251,6 +254,14 @@ class Collector:
             n_files=len(recorder.sealed) + (path is not None),
             journal_path=None if path is None else str(path),
         )
+
+
+def _load_kernels() -> None:
+    """Run the compiled book once: loading it takes some 0.5 s, in which the first arrivals would be stamped late."""
+    book = BookSync()
+    book.snapshot(make_snapshot(1, [("1", "1")], [("2", "1")], None, book.scale))
+    message = DepthUpdate(E=1, s="", U=2, u=2, pu=1, T=1, b=[("1", "2")], a=[])
+    book.depth(decode_depth(message, 0, "T", True, book.scale))
 
 
 def failed_health(symbol: str, error: MidasError) -> Health:

@@ -1,6 +1,7 @@
 """The exchange's REST, outside the message path: request weight kept, refusals said in one line."""
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Iterable
@@ -224,4 +225,6 @@ class RestClient:
 
 def _reason(error: aiohttp.ClientConnectorError) -> str:
     cause = error.os_error
+    if cause.errno is not None and cause.errno > 0:
+        return os.strerror(cause.errno).lower()
     return (cause.strerror or str(cause) or type(cause).__name__).lower()

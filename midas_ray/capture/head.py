@@ -1,0 +1,238 @@
+"""The Ray head node that `midas up` starts on this machine for a data folder, and only that one.
+
+Every socket of it listens on loopback only. Other Rays on the machine are left alone: its ports are any free ones, its
+session has a folder of its own, and its processes are found as one operating-system session, never by name. What is
+known of it stands in DATA_DIR/.midas/head.json.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from midas_ray.errors import MidasError, UsageError
+
+LOOPBACK = "127.0.0.1"
+OBJECT_STORE_BYTES = 256 * 2**20
+START_TIMEOUT_S = 120.0
+SEAL_TIMEOUT_S = 20.0
+"""How long a collector that did not answer may take to seal its journal after SIGTERM."""
+END_TIMEOUT_S = 3.0
+"""How long Ray's own processes may take to end after SIGTERM; they hold nothing that is to be kept."""
+LEAST_PORT = 1024
+
+
+class HeadError(MidasError):
+    """The head node cannot be started, reached or ended."""
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """A head node.
+
+    session_id: the operating-system session that all its processes share. temp_dir: Ray's session folder, by which its
+    processes are told from strangers that got the same session id after a reboot. symbols: what it is to collect, and
+    from which venue.
+    """
+
+    gcs_address: str
+    dashboard_url: str
+    session_id: int
+    temp_dir: str
+    symbols: dict[str, str] = {}
+
+
+def ray_environment() -> None:
+    """Set what the head and everything that joins it must agree on; call before the first `import ray`.
+
+    RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 makes Ray keep to the loopback address on Linux too: otherwise `ray start`
+    listens on every interface, open to all who reach this machine. Token authentication is the environment's to choose.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
+
+@contextlib.contextmanager
+def head_lock(root: Path) -> Iterator[None]:
+    """Inside the block no other `midas up` or `midas down` changes the head of this data folder."""
+    path = root / ".midas" / "head.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _head_path(root: Path) -> Path:
+    return root / ".midas" / "head.json"
+
+
+def read_head(root: Path) -> Head | None:
+    """What is recorded of this data folder's head, running or not; None where nothing is."""
+    try:
+        return msgspec.json.decode(_head_path(root).read_bytes(), type=Head)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except msgspec.DecodeError as error:
+        raise HeadError(f"{_head_path(root)}: expected the record of a head node, found: {error}; delete it") from None
+
+
+def write_head(root: Path, head: Head) -> None:
+    """Record the head of this data folder."""
+    path = _head_path(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(head)))
+    temporary.replace(path)
+
+
+def processes(head: Head) -> list[Any]:
+    """The head's processes (psutil), its workers among them; none where the session is gone."""
+    ray_environment()
+    import ray  # noqa: F401 - puts the psutil it ships on the path
+    import psutil  # type: ignore[import-untyped]  # isort: skip
+
+    found, marked = [], False
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getsid(process.pid) == head.session_id:
+                found.append(process)
+                marked = marked or any(head.temp_dir in argument for argument in process.cmdline())
+    return found if marked else []
+
+
+def is_running(head: Head) -> bool:
+    """Whether its processes are there and its control store takes connections."""
+    if not processes(head):
+        return False
+    host, _, port = head.gcs_address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=2.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def check_port_free(port: int) -> None:
+    """Raises UsageError where something listens on `port` of the loopback address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            raise UsageError(
+                f"--dashboard-port {port}: expected a free port, found it taken ({(error.strerror or '').lower()}); "
+                "choose another one"
+            ) from None
+
+
+def start_head(root: Path, dashboard_port: int) -> Head:
+    """Start a head node and record it. Raises UsageError for a port in use, HeadError where Ray does not come up."""
+    check_port_free(dashboard_port)
+    ray_environment()
+    # Socket paths have to fit into 107 bytes, so that the session lies right under /tmp.
+    temp_dir = tempfile.mkdtemp(prefix="ray-midas-", dir="/tmp")
+    command = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head"),
+        *("--node-ip-address", LOOPBACK, "--port", "0", "--ray-client-server-port", str(_free_port())),
+        *("--dashboard-host", LOOPBACK, "--dashboard-port", str(dashboard_port), "--include-dashboard", "true"),
+        *("--dashboard-agent-listen-port", "0", "--dashboard-agent-grpc-port", "0"),
+        *("--runtime-env-agent-port", "0", "--metrics-export-port", "0"),
+        *("--temp-dir", temp_dir, "--object-store-memory", str(OBJECT_STORE_BYTES)),
+        *("--disable-usage-stats", "--log-style", "record", "--log-color", "false"),
+    ]
+    log_path = root / "logs" / "ray-head.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("wb") as log:
+        starter = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+        )
+    head = Head(
+        gcs_address="", dashboard_url=f"http://{LOOPBACK}:{dashboard_port}", session_id=starter.pid, temp_dir=temp_dir
+    )
+    try:
+        code = starter.wait(START_TIMEOUT_S)
+        if code != 0:
+            raise HeadError(f"the Ray head node did not start (exit code {code}); see {log_path}")
+        address = Path(temp_dir, "ray_current_cluster").read_text().strip()
+    except BaseException as error:
+        starter.kill()
+        stop_head(root, head)
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise HeadError(f"the Ray head node did not start within {START_TIMEOUT_S:.0f} s; see {log_path}") from None
+        raise
+    head = msgspec.structs.replace(head, gcs_address=address)
+    write_head(root, head)
+    return head
+
+
+def stop_head(root: Path, head: Head) -> None:
+    """End the head's processes and forget it. Workers get SIGTERM first, so that their journals are sealed."""
+    ending = processes(head)
+    _end([process for process in ending if _is_collector(process)], SEAL_TIMEOUT_S)
+    _end(ending, END_TIMEOUT_S)
+    left = processes(head)
+    if left:
+        pids = ", ".join(str(process.pid) for process in left)
+        raise HeadError(f"the head node's processes did not end: {pids}; end them by hand")
+    shutil.rmtree(head.temp_dir, ignore_errors=True)
+    _head_path(root).unlink(missing_ok=True)
+
+
+def _is_collector(process: Any) -> bool:
+    """Ray titles a worker that runs an actor `ray::Class` or `ray::Class.method`."""
+    import psutil
+
+    try:
+        return any(argument.startswith("ray::CollectorActor") for argument in process.cmdline()[:1])
+    except psutil.Error:
+        return False  # it has ended
+
+
+def _end(ending: list[Any], timeout_s: float) -> None:
+    """SIGTERM, and SIGKILL for those that are still there after a while."""
+    import psutil
+
+    for process in ending:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, alive = psutil.wait_procs(ending, timeout=timeout_s)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=timeout_s)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        while True:
+            probe.bind((LOOPBACK, 0))
+            port: int = probe.getsockname()[1]
+            if port >= LEAST_PORT:
+                return port
+
+
+def connect(head: Head) -> None:
+    """Make this process a driver of the head's cluster. Raises HeadError where it does not answer."""
+    ray_environment()
+    import logging
+
+    import ray
+
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(address=head.gcs_address, namespace="midas", log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise HeadError(
+            f"the Ray head node at {head.gcs_address} does not answer ({str(error).splitlines()[0]}); "
+            "run midas down, then midas up"
+        ) from None
