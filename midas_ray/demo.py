@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from midas_ray import settings as s
 from midas_ray.console import out
@@ -15,7 +16,7 @@ from midas_ray.ray_session import ray_session
 
 SYMBOL = "btcusdt"
 HISTORY_START = "2026-01-05T00:00:00Z"
-NETWORK = {"hidden_dim": 16, "n_heads": 1, "epochs": 4, "patience": 2, "batch_size": 64}
+NETWORK: dict[str, Any] = {"hidden_dim": 16, "n_heads": 1, "epochs": 4, "patience": 2, "batch_size": 64}
 """A network small enough for two CPU cores; the reports say so."""
 
 _MARKER = ".midas-demo"
@@ -44,23 +45,24 @@ def _stages(settings: s.Demo, root: Path) -> None:
     from midas_ray.simulate.run import simulate
 
     history = str(root / "history")
-    common = {"data_dir": history, "symbols": (SYMBOL,)}
-    models = {"model_dir": str(root / "models"), "log_dir": str(root / "logs")}
+    common: dict[str, Any] = {"data_dir": history, "symbols": (SYMBOL,)}
+    models: dict[str, Any] = {"model_dir": str(root / "models"), "log_dir": str(root / "logs")}
     stages: list[tuple[str, Callable[[], int]]] = [
         ("live capture from the simulated exchange", lambda: watch_live(root / "live", SYMBOL, settings)),
         (
             f"{settings.history / 3600:g} h of simulated history",
             lambda: simulate(
-                s.Simulate.model_construct(
-                    **common, seed=settings.seed, history=settings.history, start=HISTORY_START
-                )
+                s.Simulate.model_construct(**common, seed=settings.seed, history=settings.history, start=HISTORY_START)
             ),
         ),
         ("reconstruct: the book each 100 ms", lambda: reconstruct(s.Reconstruct.model_construct(**common))),
         ("features: 72 a minute", lambda: features(s.Features.model_construct(**common))),
         ("validate: data quality", lambda: validate(s.Validate.model_construct(**common))),
         ("train: Temporal Fusion Transformer", lambda: train(s.Train.model_construct(**common, **models, **NETWORK))),
-        ("backtest: walk-forward, retrained in each fold", lambda: backtest(s.Backtest.model_construct(**common, **NETWORK))),
+        (
+            "backtest: walk-forward, retrained in each fold",
+            lambda: backtest(s.Backtest.model_construct(**common, **NETWORK)),
+        ),
     ]
     for number, (title, stage) in enumerate(stages, 1):
         out.print(f"\n[{number}/{len(stages)}] {title}")
@@ -83,7 +85,9 @@ def _fresh_folder(root: Path) -> Path:
         root.mkdir(parents=True)
         (root / _MARKER).touch()
     except OSError as error:
-        raise StorageError(f"midas demo: --data-dir {root}: expected a writable folder, found: {error.strerror}") from None
+        raise StorageError(
+            f"midas demo: --data-dir {root}: expected a writable folder, found: {error.strerror}"
+        ) from None
     return root
 
 

@@ -95,7 +95,7 @@ class SelectedSymbolSettings(VenueSettings):
 class RaySettings(MidasSettings):
     ray_address: str | None = Field(
         None,
-        description="Ray cluster to join (auto, ray://..., host:port); empty = a private local one, ended with the command",
+        description="Ray cluster to join (auto, host:port); empty = a private local one, ended with the command",
     )
     num_cpus: int | None = Field(None, ge=1, description="CPU cores for a private local Ray; empty = all")
 
@@ -223,7 +223,7 @@ class Import(VenueSettings, JournalSettings):
     """Bring other people's archives into MIDAS: raw journals, or clean bars for klines."""
 
     format: CliPositionalArg[Literal["lines", "cryptofeed", "klines"]] = Field(
-        description="lines: '<timestamp> <json>' in gzip; cryptofeed: its raw capture files; klines: feather, csv or zip"
+        description="lines: '<timestamp> <json>', plain or gzip; cryptofeed: its raw files; klines: feather, csv or zip"
     )
     paths: CliPositionalArg[list[str]] = Field(description="files, in any order")
     symbols: Symbols = Field(

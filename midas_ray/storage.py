@@ -150,7 +150,7 @@ class Storage:
         except (pa.ArrowInvalid, OSError) as error:
             reason = str(error).splitlines()[0]
             raise CorruptFileError(
-                f"{self._full(relative)}: not a readable Parquet file ({reason}); delete it and rerun the stage that wrote it"
+                f"{self._full(relative)}: not a readable Parquet file ({reason}); delete it, then rerun its stage"
             ) from None
 
     def read_parquet_metadata(self, relative: str) -> dict[str, str]:
@@ -161,7 +161,7 @@ class Storage:
         except (pa.ArrowInvalid, OSError) as error:
             reason = str(error).splitlines()[0]
             raise CorruptFileError(
-                f"{self._full(relative)}: not a readable Parquet file ({reason}); delete it and rerun the stage that wrote it"
+                f"{self._full(relative)}: not a readable Parquet file ({reason}); delete it, then rerun its stage"
             ) from None
         return {key.decode(): value.decode() for key, value in raw.items() if key != b"ARROW:schema"}
 

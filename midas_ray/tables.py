@@ -1,4 +1,4 @@
-"""The clean tables: their columns and types, once. Timestamps are UTC microseconds; px and sz are quote and base units."""
+"""The clean tables: columns and types, once. Timestamps are UTC microseconds; px, sz and qty are quote and base units."""
 
 import polars as pl
 
@@ -44,8 +44,8 @@ TRADES: pl.Schema = pl.Schema(
         "recv_ns": pl.Int64(),
     }
 )
-"""clean/trades: every print once, ordered by (ts, trade_id). `side` is the taker's. `count` is 1, or l - f + 1 where only
-aggTrade was collected (metadata `trade_source` = `trade` or `aggTrade`)."""
+"""clean/trades: every print once, ordered by (ts, trade_id). `side` is the taker's. `count` is 1, or l - f + 1 where
+only aggTrade was collected (metadata `trade_source` = `trade` or `aggTrade`; `other_ids` names rows that are no prints)."""
 
 GAPS: pl.Schema = pl.Schema(
     {
@@ -100,4 +100,5 @@ BARS: pl.Schema = pl.Schema(
         "taker_buy_quote_volume": pl.Float64(),
     }
 )
-"""clean/bars: the exchange's own closed 1-minute klines; `ts` = the END of the bar (open time + 60 s); the last four nullable."""
+"""clean/bars: the exchange's own closed 1-minute klines; `ts` = the END of the bar (open time + 60 s).
+The last four are nullable."""

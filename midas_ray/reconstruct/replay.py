@@ -103,15 +103,22 @@ class HourReplay:
             self._close_hour(hour)
         self.gaps += [("trade", gap) for gap in self._trade_gaps()]
 
-    def trades(self, hour: int) -> tuple[pl.DataFrame, str] | None:
-        """(clean/trades of an hour, its source `trade` or `aggTrade`); None where there are no prints."""
+    def trades(self, hour: int) -> tuple[pl.DataFrame, dict[str, str]] | None:
+        """(clean/trades of an hour, its metadata); None where nothing was traded.
+
+        `trade_source` is `trade` or `aggTrade`; `other_ids` are the ids of rows that are no prints (insurance fund,
+        ADL, NA): with them the ids are complete, or the ledger has a gap.
+        """
         table = self._trade_table()
-        inside = table[(table[:, k.TRADE_MS] // HOUR_MS == hour) & (table[:, k.TRADE_PRINT] == 1)]
+        inside = table[table[:, k.TRADE_MS] // HOUR_MS == hour]
         single = inside[inside[:, k.TRADE_AGG] == 0]
         chosen, source = (single, "trade") if len(single) else (inside, "aggTrade")
         if len(chosen) == 0:
             return None
-        return frames.trades_frame(chosen, self.symbol, self.scale), source
+        is_print = chosen[:, k.TRADE_PRINT] == 1
+        other_ids = np.unique(chosen[~is_print, k.TRADE_ID]).tolist()
+        metadata = {"trade_source": source, "other_ids": ",".join(map(str, other_ids))}
+        return frames.trades_frame(chosen[is_print], self.symbol, self.scale), metadata
 
     def small_tables(self, hour: int) -> dict[str, pl.DataFrame]:
         """The other clean tables of an hour, by name; only those with rows."""

@@ -99,7 +99,7 @@ def reconstruct_hours(data_dir: str, task: HourTask, settings: BookSettings) -> 
         for hour in task.keys:
             trades = replay.trades(hour)
             if trades is not None:
-                stage(hour, "trades", trades[0], {"trade_source": trades[1]})
+                stage(hour, "trades", *trades)
             for table, frame in replay.small_tables(hour).items():
                 stage(hour, table, frame, {})
     except BaseException:

@@ -186,6 +186,21 @@ def table_or_none(root: Path, name: str) -> list[str]:
     return Storage(str(root)).list_files(f"clean/{name}", ".parquet")
 
 
+def test_rows_that_are_no_prints_are_named(tmp_path: Path) -> None:
+    market = Market(tmp_path, seed=11)
+    market.open()
+    market.snapshot()
+    market.depth(100)
+    for kind in ("MARKET", "NA", "INSURANCE_FUND", "MARKET"):
+        market.trade(kind=kind)
+    market.depth(3000)
+    market.close()
+    run(tmp_path)
+    assert table(tmp_path, "trades")["trade_id"].to_list() == [101, 104]
+    assert Storage(str(tmp_path)).read_parquet_metadata(table_or_none(tmp_path, "trades")[0])["other_ids"] == "102,103"
+    assert not table_or_none(tmp_path, "gaps")
+
+
 def test_jump_of_trade_ids_is_in_the_ledger(tmp_path: Path) -> None:
     market = Market(tmp_path, seed=6)
     market.open()
