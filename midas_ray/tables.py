@@ -1,4 +1,4 @@
-"""The clean tables: columns and types, once. Timestamps are UTC microseconds; px, sz and qty are quote and base units."""
+"""The clean tables: columns and types, once. Times are UTC microseconds; px is in quote, sz and qty in base units."""
 
 import polars as pl
 
@@ -45,7 +45,7 @@ TRADES: pl.Schema = pl.Schema(
     }
 )
 """clean/trades: every print once, ordered by (ts, trade_id). `side` is the taker's. `count` is 1, or l - f + 1 where
-only aggTrade was collected (metadata `trade_source` = `trade` or `aggTrade`; `other_ids` names rows that are no prints)."""
+only aggTrade was collected. Metadata: `trade_source` is `trade` or `aggTrade`; `no_print_ids` names the other rows."""
 
 GAPS: pl.Schema = pl.Schema(
     {

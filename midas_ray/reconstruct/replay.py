@@ -106,7 +106,7 @@ class HourReplay:
     def trades(self, hour: int) -> tuple[pl.DataFrame, dict[str, str]] | None:
         """(clean/trades of an hour, its metadata); None where nothing was traded.
 
-        `trade_source` is `trade` or `aggTrade`; `other_ids` are the ids of rows that are no prints (insurance fund,
+        `trade_source` is `trade` or `aggTrade`; `no_print_ids` are the ids of rows that are no prints (insurance fund,
         ADL, NA): with them the ids are complete, or the ledger has a gap.
         """
         table = self._trade_table()
@@ -116,8 +116,8 @@ class HourReplay:
         if len(chosen) == 0:
             return None
         is_print = chosen[:, k.TRADE_PRINT] == 1
-        other_ids = np.unique(chosen[~is_print, k.TRADE_ID]).tolist()
-        metadata = {"trade_source": source, "other_ids": ",".join(map(str, other_ids))}
+        no_print_ids = np.unique(chosen[~is_print, k.TRADE_ID]).tolist()
+        metadata = {"trade_source": source, "no_print_ids": msgspec.json.encode(no_print_ids).decode()}
         return frames.trades_frame(chosen[is_print], self.symbol, self.scale), metadata
 
     def small_tables(self, hour: int) -> dict[str, pl.DataFrame]:

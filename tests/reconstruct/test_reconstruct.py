@@ -197,7 +197,10 @@ def test_rows_that_are_no_prints_are_named(tmp_path: Path) -> None:
     market.close()
     run(tmp_path)
     assert table(tmp_path, "trades")["trade_id"].to_list() == [101, 104]
-    assert Storage(str(tmp_path)).read_parquet_metadata(table_or_none(tmp_path, "trades")[0])["other_ids"] == "102,103"
+    assert (
+        Storage(str(tmp_path)).read_parquet_metadata(table_or_none(tmp_path, "trades")[0])["no_print_ids"]
+        == "[102,103]"
+    )
     assert not table_or_none(tmp_path, "gaps")
 
 
