@@ -157,14 +157,26 @@ class SimulatedExchange:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pacer is not None:
-            self._pacer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._pacer
+        if self._runner is None or self._pacer is None:
+            return
+        self._pacer.cancel()
         for connection in list(self._connections):
             await connection.socket.close(code=WSCloseCode.GOING_AWAY, message=b"server shutdown")
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._runner.cleanup()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._pacer
+
+    async def serve_until(self, stop: asyncio.Event) -> None:
+        """Returns once `stop` is set; raises what stopped the markets, if something did."""
+        if self._pacer is None:
+            raise RuntimeError("the exchange has not been started: use `async with`")
+        waiting = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait({waiting, self._pacer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if self._pacer in done:
+            await self._pacer
 
     async def _pace(self) -> None:
         while True:
@@ -221,7 +233,9 @@ class SimulatedExchange:
             self._connections.discard(connection)
             for helper in helpers:
                 helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+            for ended in await asyncio.gather(*helpers, return_exceptions=True):
+                if isinstance(ended, Exception):
+                    raise ended
         return socket
 
     async def _receive(self, connection: _Connection) -> None:

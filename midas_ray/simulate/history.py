@@ -13,16 +13,10 @@ import numpy as np
 
 from midas_ray.capture import journal
 from midas_ray.errors import UsageError
+from midas_ray.settings import StreamSettings
 from midas_ray.simulate import journal_kernel as lines
 from midas_ray.simulate import market_kernel as kernel
-from midas_ray.simulate.journal_tables import (
-    MARKET_CONNECTION,
-    PUBLIC_CONNECTION,
-    STREAMS,
-    make_segment,
-    make_tables,
-    make_writer,
-)
+from midas_ray.simulate.journal_tables import STREAMS, make_segment, make_tables, make_writer
 from midas_ray.simulate.market import BookSnapshot, Market, seed_of
 from midas_ray.simulate.rest import snapshot_body
 from midas_ray.simulate.symbols import spec_of
@@ -280,16 +274,20 @@ class SymbolHistory:
             )
         known = [None if tick is None else wire.number(tick, Format.PX) for tick in self._known]
         return {
+            **self._head_fields(int(ints[lines.LAST_TRADE_ID]), int(ints[lines.LAST_TRADE_MS])),
             "last_update_id": int(ints[lines.PREVIOUS_ID]),
             "after_n": int(ints[lines.N]),
             "T": int(ints[lines.BOOK_MS]),
             "known_bid": known[kernel.BID],
             "known_ask": known[kernel.ASK],
-            "last_trade_id": int(ints[lines.LAST_TRADE_ID]),
-            "last_trade_ms": int(ints[lines.LAST_TRADE_MS]),
             "bids": sides[kernel.BID],
             "asks": sides[kernel.ASK],
         }
+
+    def _head_fields(self, last_trade_id: int | None, last_trade_ms: int | None) -> dict[str, Any]:
+        """What the head of every file says of the streams."""
+        kinds = [kind for kind in STREAMS if kind in self._venue.kinds]
+        return {"streams": sorted(kinds), "last_trade_id": last_trade_id, "last_trade_ms": last_trade_ms}
 
     def _mono_ns(self, recv_ns: int) -> int:
         return recv_ns - int(self._writer.ints[lines.MONO_OFFSET_NS])
@@ -301,14 +299,21 @@ class SymbolHistory:
 
     def _write_opening(self) -> None:
         recv_ns = int(self._writer.ints[lines.LAST_RECV_NS])
-        self._event(recv_ns, "collector", "unsynced", last_trade_id=None, last_trade_ms=None)
+        self._event(recv_ns, "collector", "unsynced", **self._head_fields(None, None))
         self._event(recv_ns, "collector", "open", simulated=True)
-        names = [f"{self._market.spec.symbol}@{STREAMS[kind]}" for kind in STREAMS if kind in self._wire.templates]
-        market = () if self._wire.spot else ("markPrice@1s", "forceOrder", "kline_1m")
-        for connection, wanted in ((PUBLIC_CONNECTION, False), (MARKET_CONNECTION, True)):
-            streams = [name for name in dict.fromkeys(names) if (name.partition("@")[2] in market) is wanted]
-            if streams:
-                self._event(recv_ns, connection, "connect", streams=streams)
+        # All flags are given: what history holds does not follow this machine's environment.
+        collected = StreamSettings(
+            enable_trades=True,
+            enable_liquidations=True,
+            enable_klines=True,
+            enable_book_ticker=False,
+            enable_mark_price=True,
+            depth_speed_ms=100,
+        )
+        endpoints = self._venue.endpoints(self._venue.streams(self._market.spec.symbol, collected))
+        for number, endpoint in enumerate(endpoints, 1):
+            kinds = sorted(stream.kind for stream in endpoint.streams)
+            self._event(recv_ns, f"a-{number}", "connect", streams=kinds, url=endpoint.url)
 
     def _rotate(self, recv_ns: int) -> None:
         """End the file and begin the next with the book, at the receive time of the next line."""

@@ -42,7 +42,7 @@ async def _serve(settings: Simulate, host: str, port: int) -> None:
         console.out.print(f"listening on {exchange.url}")
         console.out.file.flush()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), settings.duration)
+            await asyncio.wait_for(exchange.serve_until(stop), settings.duration)
 
 
 def _write(settings: Simulate, duration_s: float) -> None:

@@ -66,7 +66,7 @@ FUTURES_TEMPLATES = {
     "markPrice": '{"e":"markPriceUpdate","E":<E>,"s":"SYMBOL","p":"<mark>","ap":"<mark>","P":"<mark>","i":"<index>",'
     '"r":"<rate>","T":<next_funding>,"st":1}',
     "forceOrder": '{"e":"forceOrder","E":<E>,"o":{"s":"SYMBOL","S":"<side>","o":"LIMIT","f":"IOC","q":"<qty>",'
-    '"p":"<limit>","ap":"<px>","X":"FILLED","l":"<qty>","z":"<qty>","T":<T>,"st":1},"st":1}',
+    '"p":"<limit>","ap":"<px>","X":"FILLED","l":"<qty>","z":"<qty>","T":<T>},"st":1}',
     "kline": '{"e":"kline","E":<E>,"s":"SYMBOL","k":' + _BAR + ',"st":1}',
     "snapshot": '{"lastUpdateId":<u>,"E":<E>,"T":<T>,"bids":[<bids>],"asks":[<asks>]}',
 }

@@ -169,3 +169,16 @@ async def test_ends_while_a_client_is_connected() -> None:
         await read(socket, 100)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1001
+
+
+async def test_a_market_that_fails_is_not_served_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with SimulatedExchange(["btcusdt"]) as running:
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("market is broken")
+
+        monkeypatch.setattr(running, "_advance", broken)
+        with pytest.raises(RuntimeError, match="market is broken"):
+            await asyncio.wait_for(running.serve_until(asyncio.Event()), 5)
+        monkeypatch.undo()
+        monkeypatch.setattr(running, "_pacer", asyncio.create_task(asyncio.sleep(0)))
