@@ -8,6 +8,7 @@ import msgspec
 
 from midas_ray.console import out, progress_bar
 from midas_ray.errors import DataError, MidasError, UsageError
+from midas_ray.features.bars_of_buckets import BAR_US
 from midas_ray.features.buckets import PriceSource
 from midas_ray.features.hour import HOUR_US, SECOND_US
 from midas_ray.features.pipeline import Result, compute
@@ -26,6 +27,7 @@ def features(settings: Features) -> int:
     storage = Storage(settings.data_dir)
     check_bucket(settings.time_bucket_ms)
     files = chosen_files(storage, settings)
+    check_bars(files, settings.time_bucket_ms)
     price_source = reference_price(files)
     storage.check_writable()
     plans = [plan_symbol(storage, each, settings_of(settings, price_source)) for each in files]
@@ -43,6 +45,16 @@ def check_bucket(time_bucket_ms: int) -> None:
     if bucket_us % SECOND_US or HOUR_US % bucket_us:
         raise UsageError(
             f"--time-bucket-ms {time_bucket_ms}: expected whole seconds that divide an hour, such as 10000 or 60000"
+        )
+
+
+def check_bars(files: Sequence[SymbolFiles], time_bucket_ms: int) -> None:
+    """Raises UsageError where a symbol has bars alone and the bucket is no multiple of them."""
+    only_bars = [each.symbol for each in files if each.bars_only]
+    if only_bars and (time_bucket_ms * 1000) % BAR_US:
+        raise UsageError(
+            f"--time-bucket-ms {time_bucket_ms}: expected a multiple of {BAR_US // 1000}, since "
+            f"{', '.join(only_bars)} has 1-minute bars only"
         )
 
 

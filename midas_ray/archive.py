@@ -1,0 +1,126 @@
+"""The data folder for notebooks: `midas_ray.open("data").book("btcusdt", "2026-11-22")` gives a `pl.LazyFrame`."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+
+from midas_ray.errors import DataError, UsageError
+from midas_ray.storage import Partition, Storage
+
+Moment = str | date | datetime | None
+
+_FAR_PAST, _FAR_FUTURE = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+_INTERVAL_TABLES = ("clean/book", "clean/bars", "features")
+"""Tables whose ts is the end of an interval: a row belongs to (start, end], since it is known at its ts."""
+
+
+def to_utc(moment: Moment, default: datetime) -> datetime:
+    """A time in UTC; without a zone it is taken as UTC, a date as its 00:00. Raises UsageError."""
+    if moment is None:
+        return default
+    if isinstance(moment, str):
+        try:
+            moment = datetime.fromisoformat(moment)
+        except ValueError:
+            raise UsageError(f"{moment!r}: expected a time such as 2026-11-22 or 2026-11-22T10:30") from None
+    if not isinstance(moment, datetime):
+        return datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Everything under one DATA_DIR, read lazily. Times are UTC; `start` and `end` may be str, date, datetime or None.
+
+    A table whose ts is the end of an interval (book, bars, features) gives the rows with start < ts <= end, one of
+    events (trades, mark, liquidations) those with start <= ts < end, gaps those that overlap [start, end). Files of
+    other days are not opened.
+
+    Example:
+        day = midas_ray.open("data").features("btcusdt", "2026-11-22", "2026-11-23").collect()
+    """
+
+    storage: Storage
+
+    def book(self, symbol: str, start: Moment = None, end: Moment = None, *, venue: str | None = None) -> pl.LazyFrame:
+        """Grid rows of the reconstructed book: see `tables.book_schema`. Raises DataError, UsageError."""
+        return self._scan("clean/book", symbol, start, end, venue)
+
+    def trades(
+        self, symbol: str, start: Moment = None, end: Moment = None, *, venue: str | None = None
+    ) -> pl.LazyFrame:
+        """Prints: see `tables.TRADES`. Raises DataError, UsageError."""
+        return self._scan("clean/trades", symbol, start, end, venue)
+
+    def gaps(self, symbol: str, start: Moment = None, end: Moment = None, *, venue: str | None = None) -> pl.LazyFrame:
+        """The gap ledger: see `tables.GAPS`. Raises DataError, UsageError."""
+        return self._scan("clean/gaps", symbol, start, end, venue)
+
+    def mark(self, symbol: str, start: Moment = None, end: Moment = None, *, venue: str | None = None) -> pl.LazyFrame:
+        """Mark and index price, funding rate: see `tables.MARK`. Raises DataError, UsageError."""
+        return self._scan("clean/mark", symbol, start, end, venue)
+
+    def liquidations(
+        self, symbol: str, start: Moment = None, end: Moment = None, *, venue: str | None = None
+    ) -> pl.LazyFrame:
+        """Forced orders: see `tables.LIQUIDATIONS`. Raises DataError, UsageError."""
+        return self._scan("clean/liquidations", symbol, start, end, venue)
+
+    def bars(self, symbol: str, start: Moment = None, end: Moment = None, *, venue: str | None = None) -> pl.LazyFrame:
+        """The exchange's own 1-minute bars: see `tables.BARS`. Raises DataError, UsageError."""
+        return self._scan("clean/bars", symbol, start, end, venue)
+
+    def features(
+        self, symbol: str, start: Moment = None, end: Moment = None, *, venue: str | None = None
+    ) -> pl.LazyFrame:
+        """72 features per bucket: see `features.registry`. Raises DataError, UsageError."""
+        return self._scan("features", symbol, start, end, venue)
+
+    def _scan(self, table: str, symbol: str, start: Moment, end: Moment, venue: str | None) -> pl.LazyFrame:
+        begin, stop = to_utc(start, _FAR_PAST), to_utc(end, _FAR_FUTURE)
+        if begin > stop:
+            raise UsageError(f"start {begin:%Y-%m-%d %H:%M} is after end {stop:%Y-%m-%d %H:%M}: expected start <= end")
+        days = self._days(table, symbol.lower(), venue)
+        # A gap lies in the file of the hour it ended in, however long it was.
+        last = date.max if table == "clean/gaps" else (stop - timedelta(microseconds=1)).date()
+        inside = [path for day, paths in days.items() if begin.date() <= day <= last for path in paths]
+        frame = self._lazy(inside or next(iter(days.values()))[:1])
+        if table == "clean/gaps":
+            return frame.filter((pl.col("end") >= begin) & (pl.col("start") < stop))
+        if table in _INTERVAL_TABLES:
+            return frame.filter((pl.col("ts") > begin) & (pl.col("ts") <= stop))
+        return frame.filter((pl.col("ts") >= begin) & (pl.col("ts") < stop))
+
+    def _lazy(self, paths: list[str]) -> pl.LazyFrame:
+        root = self.storage.root if self.storage.is_local else self.storage.data_dir.rstrip("/")
+        # Without hive_partitioning: venue, symbol and date of the folders are no columns of the tables.
+        return pl.scan_parquet([f"{root}/{path}" for path in paths], hive_partitioning=False)
+
+    def _days(self, table: str, symbol: str, venue: str | None) -> dict[date, list[str]]:
+        """Files of the symbol by day. Raises DataError where there are none, UsageError where two venues have some."""
+        partitions = self._partitions(table)
+        venues = sorted({each.venue for each in partitions if each.symbol == symbol and venue in {None, each.venue}})
+        if not venues:
+            found = sorted({each.symbol for each in partitions if venue in {None, each.venue}})
+            listed = ", ".join(found) or "no symbol at all"
+            place = f"{self.storage.data_dir}/{table}" + (f" of {venue}" if venue else "")
+            raise DataError(f"{place}: expected data of {symbol}, found {listed}")
+        if len(venues) > 1:
+            raise UsageError(f"{symbol} is there from {' and '.join(venues)}: say which with venue=...")
+        return {
+            each.date: paths for each, paths in partitions.items() if (each.venue, each.symbol) == (venues[0], symbol)
+        }
+
+    def _partitions(self, table: str) -> dict[Partition, list[str]]:
+        found = self.storage.partitions(table)
+        parquet = {each: [path for path in paths if path.endswith(".parquet")] for each, paths in found.items()}
+        return {each: paths for each, paths in parquet.items() if paths}
+
+
+def open_archive(data_dir: str) -> Archive:
+    """The data folder or URI `data_dir`. Raises StorageError where it cannot be opened, DataError where it is not."""
+    storage = Storage(data_dir)
+    if not storage.exists(""):
+        raise DataError(f"{data_dir}: expected a data folder, found none; collect or import first")
+    return Archive(storage)
