@@ -36,3 +36,17 @@ def ray_local() -> Iterator[None]:
 
     with ray_session(RaySettings(num_cpus=2)):
         yield
+
+
+@pytest.fixture(scope="session")
+def nexo_data(real_data: Path, ray_local: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with raw, clean and 1-minute features of the 34-hour spot capture, made once a session."""
+    from midas_ray.cli import run_command
+
+    data_dir = tmp_path_factory.mktemp("nexo") / "data"
+    captures = sorted(str(path) for path in (real_data / "binance-spot-raw").glob("nexousdt_*.gz"))
+    flags = ["--data-dir", str(data_dir), "--venue", "binance-spot"]
+    assert run_command("import", ["lines", *captures, *flags]) == 0
+    for command in ("reconstruct", "features"):
+        assert run_command(command, flags) == 0
+    return data_dir

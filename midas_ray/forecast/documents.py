@@ -19,7 +19,13 @@ from midas_ray.settings import Train
 
 
 def write_documents(
-    folder: Path, run_id: str, values: Train, parts: Parts, forecaster: Forecaster, epochs: list[TrainingProgress]
+    folder: Path,
+    run_id: str,
+    values: Train,
+    parts: Parts,
+    forecaster: Forecaster,
+    training_windows: int,
+    epochs: list[TrainingProgress],
 ) -> dict[str, Any]:
     """Write all four into `folder`; gives the contents of metrics.json."""
     test = Judgement.of(forecaster, parts.panel, parts.split.test)
@@ -30,7 +36,7 @@ def write_documents(
         "horizons": forecaster.output_length,
         "unit": "bps of the price at the origin; pinball_bps is [horizon][quantile]",
         "fit_end": iso(forecaster.fit_end_us),
-        "training": _training(parts, epochs),
+        "training": _training(parts, training_windows, epochs),
         "validation": validation.metrics(parts.panel),
         "test": test.metrics(parts.panel),
     }
@@ -45,10 +51,10 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def _training(parts: Parts, epochs: list[TrainingProgress]) -> dict[str, Any]:
+def _training(parts: Parts, windows: int, epochs: list[TrainingProgress]) -> dict[str, Any]:
     best = min(epochs, key=lambda epoch: epoch.validation_loss or 0.0)
     return {
-        "windows": len(parts.split.train),
+        "windows": windows,
         "rows": asdict(parts.costs),
         "best_epoch": best.epoch,
         "seconds": epochs[-1].seconds,

@@ -50,12 +50,12 @@ def _train_into(folder: Path, run_id: str, values: settings.Train, parts: Parts,
     training = prepare(panel, split.train, split.validation, network, columns=parts.choice.columns)
     with ray_session(values), TrainingDisplay(log_dir) as display:
         workers = plan_workers(values.gpus, values.hidden_dim)
-        console.err.print(f"training on {workers.sentence()}")
+        console.err.print(f"training on {len(training.train)} windows (--stride {values.stride}): {workers.sentence()}")
         weights = train_with_ray(training, workers, run_id, folder / "ray", display)
     shutil.rmtree(folder / "ray")
     forecaster = forecaster_of(training, weights, panel)
     forecaster.save(folder)
-    return write_documents(folder, run_id, values, parts, forecaster, display.epochs)
+    return write_documents(folder, run_id, values, parts, forecaster, len(training.train), display.epochs)
 
 
 def _verdict(test: dict[str, Any]) -> str:
