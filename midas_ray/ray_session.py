@@ -25,12 +25,15 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Only this argument of Ray Data 2.60 carries max_retries to its tasks.
     warnings.filterwarnings("ignore", message=".*ray_remote_args.* is deprecated")
+    address = settings.ray_address or os.environ.get("RAY_ADDRESS")
+    if address and address.startswith(("127.0.0.1:", "localhost:")):
+        # Else Ray takes loopback for this machine's address on the network, where `midas up`'s head does not listen.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     if ray.is_initialized():
         yield
         return
-    address = settings.ray_address or os.environ.get("RAY_ADDRESS")
     runtime_env = {"env_vars": WORKER_ENVIRONMENT}
     try:
         if address:

@@ -18,8 +18,6 @@ from midas_ray.log import stage_logger
 from midas_ray.settings import Collect
 from midas_ray.venues import get_venue
 
-NAMESPACE = "midas"
-NAME_PREFIX = "collector:"
 SHUTDOWN_S = 20.0
 """How long a worker that Ray or SIGTERM ends waits for its journal to be sealed."""
 
@@ -120,52 +118,3 @@ class CollectorActor:
         with contextlib.suppress(OSError):  # the process ends either way
             self._log.error("collector crashed", exc_info=task.exception())
         os._exit(1)
-
-
-def actor_name(symbol: str) -> str:
-    """Name of a symbol's collector in the namespace `midas`."""
-    return NAME_PREFIX + symbol
-
-
-def start_collector(symbol: str, settings: Collect, root: Path) -> Any:
-    """The handle of the symbol's collector: the one that runs, or a new one with `settings`."""
-    fields = settings.model_dump() | {"symbols": (symbol,), "data_dir": str(root), "duration": None}
-    return (
-        ray.remote(CollectorActor)
-        .options(
-            name=actor_name(symbol),
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            num_cpus=0.1,
-            max_restarts=-1,
-            max_task_retries=-1,
-        )
-        .remote(symbol, fields)
-    )
-
-
-def find_collector(symbol: str) -> Any | None:
-    """The handle of the symbol's collector; None where there is none."""
-    try:
-        return ray.get_actor(actor_name(symbol), namespace=NAMESPACE)
-    except ValueError:
-        return None
-
-
-def collector_symbols() -> list[str]:
-    """Symbols whose collector is alive or restarting on this cluster."""
-    names = [
-        entry["name"]
-        for entry in ray.util.list_named_actors(all_namespaces=True)
-        if entry["namespace"] == NAMESPACE and entry["name"].startswith(NAME_PREFIX)
-    ]
-    return sorted(name.removeprefix(NAME_PREFIX) for name in names)
-
-
-def stop_collector(actor: Any, reason: str, timeout_s: float) -> list[str]:
-    """Stop a collector and end its actor; gives the files it sealed. Raises TimeoutError where it does not answer."""
-    files: list[str] = ray.get(actor.stop.remote(reason), timeout=timeout_s)
-    with contextlib.suppress(ray.exceptions.RayActorError):  # the actor ends within the call
-        ray.get(actor.exit.remote(), timeout=timeout_s)
-    return files

@@ -1,7 +1,6 @@
 """`midas up`, `down`, `status`: the head node and a detached collector for each symbol."""
 
 import asyncio
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,10 @@ import msgspec
 from midas_ray import console
 from midas_ray.capture import head as head_node
 from midas_ray.capture.head import Head, HeadError
-from midas_ray.capture.health import Health
 from midas_ray.capture.session import check_start, local_root
 from midas_ray.capture.status_table import print_status
-from midas_ray.errors import UsageError, VenueError
+from midas_ray.errors import UsageError
 from midas_ray.settings import Down, Status, Up
-
-ANSWER_S = 10.0
-"""How long a collector may take to answer a query."""
-LIVE_WAIT_S = 30.0
-"""How long `midas up` waits for the books to be live before it says what is the matter."""
-STOP_S = 60.0
 
 
 def up(settings: Up) -> int:
@@ -43,17 +35,12 @@ def up(settings: Up) -> int:
         handles = _start_collectors(settings.symbols, settings, root)
         symbols = head.symbols | dict.fromkeys(settings.symbols, settings.venue)
         head_node.write_head(root, msgspec.structs.replace(head, symbols=symbols))
-    healths = _wait_until_live(handles)
-    for health in healths:
+    from midas_ray.capture.detached import wait_until_live
+
+    for health in wait_until_live(handles):
         began = "started" if health.symbol in missing else "runs already"
         console.out.print(f"{health.symbol}: collector {began}, {health.state}")
     console.out.print(f"dashboard {head.dashboard_url}  ray {head.gcs_address}  data {root}")
-    if any(health.state != "live" for health in healths):
-        errors = sorted({health.error for health in healths if health.error})
-        raise VenueError(
-            f"not live after {LIVE_WAIT_S:.0f} s ({'; '.join(errors) or 'see midas logs collector'}); "
-            "the collectors go on trying: midas status, midas down"
-        )
     return 0
 
 
@@ -78,7 +65,9 @@ def status(settings: Status) -> int:
     head = _running_head(root)
     if head is None:
         raise HeadError(f"nothing runs for {root}; start it with midas up")
-    healths = [_health_of(symbol) for symbol in sorted(head.symbols)]
+    from midas_ray.capture.detached import health_of
+
+    healths = [health_of(symbol) for symbol in sorted(head.symbols)]
     print_status(healths, root)
     console.out.print(f"dashboard {head.dashboard_url}  ray {head.gcs_address}  data {root}")
     return 0 if healths and all(health.state == "live" for health in healths) else 1
@@ -104,7 +93,7 @@ def _missing(head: Head | None, settings: Up) -> tuple[str, ...]:
                 f"--venue {settings.venue}: {symbol} of {venue} is collected already; "
                 "run midas down first, or choose another --data-dir"
             )
-    from midas_ray.capture.actor import collector_symbols
+    from midas_ray.capture.detached import collector_symbols
 
     running = collector_symbols()
     return tuple(symbol for symbol in settings.symbols if symbol not in running)
@@ -124,7 +113,7 @@ def _ensure_head(root: Path, dashboard_port: int) -> Head:
 
 
 def _start_collectors(symbols: Iterable[str], settings: Up, root: Path) -> dict[str, Any]:
-    from midas_ray.capture.actor import start_collector
+    from midas_ray.capture.detached import start_collector
 
     return {symbol: start_collector(symbol, settings, root) for symbol in symbols}
 
@@ -134,40 +123,14 @@ def _stop_collectors(head: Head) -> None:
     head_node.connect(head)
     import ray
 
-    from midas_ray.capture.actor import collector_symbols, find_collector, stop_collector
+    from midas_ray.capture.detached import collector_symbols, find_collector, stop_collector
 
     for symbol in collector_symbols():
         actor = find_collector(symbol)
         try:
-            files = [] if actor is None else stop_collector(actor, "midas down", STOP_S)
+            files = [] if actor is None else stop_collector(actor, "midas down")
         except (ray.exceptions.RayError, TimeoutError) as error:
             console.err.print(f"{symbol}: the collector does not answer ({type(error).__name__}); ending it")
             continue
         console.out.print(f"{symbol}: collector stopped, {len(files)} files sealed in its last run")
     ray.shutdown()
-
-
-def _health_of(symbol: str, actor: Any | None = None) -> Health:
-    """What the symbol's collector says; state `down` where there is none, `silent` where it does not answer."""
-    import ray
-
-    from midas_ray.capture.actor import find_collector
-
-    actor = actor or find_collector(symbol)
-    if actor is None:
-        return Health(symbol=symbol, state="down", pid=0, error="no collector runs; run midas up")
-    try:
-        health: Health = ray.get(actor.health.remote(), timeout=ANSWER_S)
-    except (ray.exceptions.RayError, TimeoutError) as error:
-        return Health(symbol=symbol, state="silent", pid=0, error=f"the collector does not answer: {error}")
-    return health
-
-
-def _wait_until_live(handles: dict[str, Any]) -> list[Health]:
-    """Health of each once all are live or the time is up."""
-    deadline_s = time.monotonic() + LIVE_WAIT_S
-    while True:
-        healths = [_health_of(symbol, actor) for symbol, actor in handles.items()]
-        if all(health.state == "live" for health in healths) or time.monotonic() > deadline_s:
-            return healths
-        time.sleep(0.3)
