@@ -64,6 +64,7 @@ FORCED_COLUMNS = 5
 # Columns of the log of steps: the true state at each grid time, after every event before it.
 S_US, S_CHANGES, S_TRADES, S_FORCED, S_LAST_ID, S_LAST_CHANGE_US, S_MARK, S_INDEX, S_FUNDING, S_INTEREST = range(10)
 S_TOP = 10
+S_TOP_ASK = S_TOP + 2 * TOP_LEVELS
 STEP_COLUMNS = S_TOP + 4 * TOP_LEVELS
 PRICE_SCALE = 1000
 """S_MARK and S_INDEX are ticks x PRICE_SCALE."""

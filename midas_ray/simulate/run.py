@@ -9,7 +9,8 @@ from midas_ray import console
 from midas_ray.errors import UsageError
 from midas_ray.settings import Simulate
 from midas_ray.simulate.exchange import SimulatedExchange
-from midas_ray.simulate.history import HOUR_NS, write_history
+from midas_ray.simulate.history import write_history
+from midas_ray.simulate.symbol_history import HOUR_NS
 
 
 def parse_listen(listen: str) -> tuple[str, int]:

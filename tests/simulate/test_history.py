@@ -1,5 +1,6 @@
 """Simulated history: the journal a live collector would have written, equal to the server's frames and to the truth."""
 
+import functools
 import json
 from collections import defaultdict
 from datetime import UTC, datetime
@@ -13,10 +14,11 @@ import zstandard
 
 from midas_ray.capture.journal import decode_line
 from midas_ray.errors import StorageError, UsageError
-from midas_ray.simulate import history as history_module
+from midas_ray.simulate import collector_book, symbol_history
 from midas_ray.simulate.feed import SymbolFeed
 from midas_ray.simulate.history import HistorySummary, write_history
 from midas_ray.simulate.market import Market
+from midas_ray.simulate.market_kernel import ROOM
 from midas_ray.simulate.symbols import spec_of
 from midas_ray.tables import level_columns
 from tests.simulate.dict_book import DictBook
@@ -207,7 +209,7 @@ def test_same_seed_same_bytes_whatever_stands_around(written: tuple[Path, Histor
 
 
 def test_a_snapshot_is_fetched_anew_when_the_book_grows_thin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_module, "THIN_SHARE", 0.999)
+    monkeypatch.setattr(collector_book, "THIN_SHARE", 0.999)
     write(tmp_path)
     lines = [line for journal in journals_of(tmp_path) for line in journal]
     rests = [line for line in lines if line["kind"] == "rest"]
@@ -233,7 +235,7 @@ def test_a_snapshot_is_fetched_anew_when_the_book_grows_thin(tmp_path: Path, mon
 
 
 def test_size_rotation_begins_with_a_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history_module, "BUFFER_BYTES", 1 << 16)
+    monkeypatch.setattr(symbol_history, "BUFFER_BYTES", 1 << 16)
     write_history(str(tmp_path), FUTURES, ("btcusdt",), 5, START_NS + 10**11, 120.0, max_bytes=30_000)
     journals = journals_of(tmp_path)
     assert len(journals) > 2
@@ -246,6 +248,26 @@ def test_size_rotation_begins_with_a_book(tmp_path: Path, monkeypatch: pytest.Mo
         assert later[0]["last_update_id"] == last["u"] == messages(later, "depth@100ms")[0]["pu"]
 
 
+def test_a_file_that_ends_before_the_first_snapshot_is_followed_by_an_unsynced_one(tmp_path: Path) -> None:
+    start_ns = 1_767_571_199_400_000_000  # 600 ms before midnight; the snapshot arrives 900 ms after the start
+    write_history(str(tmp_path), FUTURES, ("btcusdt",), 5, start_ns, 5.0)
+    first, second = journals_of(tmp_path)
+    assert [line["kind"] for line in first].count("rest") == 0
+    assert (second[0]["kind"], second[0]["event"]) == ("event", "unsynced")
+    assert [line["kind"] for line in second].count("rest") == 1
+    assert first[0]["last_trade_id"] is None
+
+
+def test_a_log_that_fills_up_early_changes_nothing(
+    written: tuple[Path, HistorySummary], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(symbol_history, "Market", functools.partial(Market, log_rows=4 * ROOM))
+    write(tmp_path)
+    assert [path.read_bytes() for path in files_of(tmp_path) if path.is_file()] == [
+        path.read_bytes() for path in files_of(written[0]) if path.is_file()
+    ]
+
+
 def test_existing_history_is_refused(written: tuple[Path, HistorySummary]) -> None:
     with pytest.raises(UsageError, match=r"expected no raw files of btcusdt .*choose another --data-dir or --start"):
         write(written[0])
@@ -255,7 +277,7 @@ def test_a_failure_leaves_nothing_unfinished(tmp_path: Path, monkeypatch: pytest
     def disk_full(*_: object) -> None:
         raise StorageError("cannot write: no space left")
 
-    monkeypatch.setattr(history_module, "write_truth", disk_full)
+    monkeypatch.setattr(symbol_history, "write_truth", disk_full)
     with pytest.raises(StorageError, match="no space left"):
         write(tmp_path)
     names = [path.name for path in files_of(tmp_path) if path.is_file()]
