@@ -12,8 +12,7 @@ from midas_ray.book import kernels as k
 from midas_ray.book.events import DepthEvents, decode_depth
 from midas_ray.book.scale import Scale, ScaleTooSmallError
 from midas_ray.capture.journal import decode_line, ws_line
-from midas_ray.errors import DataError
-from midas_ray.reconstruct.reader import BlockReader, agg_trade_row, trade_row
+from midas_ray.reconstruct.reader import agg_trade_row, trade_row
 from midas_ray.venues import get_venue
 from midas_ray.venues.base import frame_address, frame_message
 from midas_ray.venues.messages import AggTrade, DepthUpdate, Trade
@@ -150,7 +149,7 @@ def test_scan_reads_spot_lines_without_pu_and_T(line: bytes) -> None:
 
 
 @given(lines(), st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=3))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_a_damaged_line_gives_the_plain_decoders_table_or_none(line: bytes, damage: list[tuple[float, int]]) -> None:
     damaged = bytearray(line)
     for where, byte in damage:
