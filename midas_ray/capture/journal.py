@@ -59,11 +59,13 @@ def _head(recv_ns: int, mono_ns: int | None, conn: str, n: int, kind: str) -> by
 
 def _payload(payload: bytes) -> bytes:
     """The payload's key and value: verbatim where it is one line of valid JSON, else as text or base64."""
-    body = payload.strip()
+    body = payload.strip(b" \t\r\n")
     if b"\n" not in body and b"\r" not in body:
         try:
             msgspec.json.decode(body, type=msgspec.Raw)
-        except msgspec.DecodeError:
+            if not body.isascii():
+                body.decode("utf-8")  # the decoder passes over damaged text
+        except (msgspec.DecodeError, UnicodeDecodeError):
             pass
         else:
             return b'"payload":' + body
