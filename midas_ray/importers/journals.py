@@ -198,7 +198,7 @@ class JournalImport:
     def _close(self, symbol: str) -> None:
         recorder, outcome = self._recorders.pop(symbol), self.outcomes[symbol]
         recorder.close(self._last_ns[symbol], None, "end of the capture")
-        outcome.gaps += recorder.counters.gaps + recorder.counters.resyncs
+        outcome.gaps += recorder.counters.resyncs
         outcome.divergences += recorder.counters.divergences
         outcome.undecodable += recorder.counters.undecodable
         outcome.ever_live |= recorder.book.clock_ms > 0

@@ -121,7 +121,7 @@ def test_heads_of_rest_and_event_lines() -> None:
 
 
 def test_zstdcat_and_jq_read_every_line(tmp_path: Path) -> None:
-    """The library reads each Zstandard frame as zstdcat does, json stands for jq; several frames, payloads of all kinds."""
+    """Several Zstandard frames and payloads of all kinds; without zstdcat the library stands for it, json for jq."""
     file = JournalFile(tmp_path, "binance-futures", "btcusdt", START_NS)
     payloads = FRAMES + [payload for payload in NO_JSON if payload != b"\x00"]
     for at, payload in enumerate(payloads):
