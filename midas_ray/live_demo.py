@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from midas_ray import settings as s
-from midas_ray.capture.actor import start_collector, stop_collector
+from midas_ray.capture.detached import start_collector, stop_collector
 from midas_ray.capture.health import Health, TopOfBook
 from midas_ray.console import out
 from midas_ray.errors import VenueError
@@ -22,7 +22,6 @@ LEVELS = 5
 REFRESH_S = 0.5
 PLAIN_LINE_S = 5.0
 START_S = 60.0
-STOP_S = 30.0
 
 
 def watch_live(root: Path, symbol: str, settings: s.Demo) -> int:
@@ -39,7 +38,7 @@ def watch_live(root: Path, symbol: str, settings: s.Demo) -> int:
             _show(actor, settings.live_seconds)
         finally:
             health = _ask(actor.health)
-            files = stop_collector(actor, "the demonstration moves on", STOP_S)
+            files = stop_collector(actor, "the demonstration moves on")
     size = sum(Path(file).stat().st_size for file in files)
     out.print(
         f"    {health.frames:,} frames kept in {len(files)} sealed file{'s' * (len(files) != 1)}, "
