@@ -73,7 +73,7 @@ def stop_collector(actor: Any, reason: str) -> list[str]:
     """Stop a collector and end its actor; gives the files it sealed. Raises TimeoutError where it does not answer."""
     files: list[str] = ray.get(actor.stop.remote(reason), timeout=STOP_S)
     with contextlib.suppress(ray.exceptions.RayActorError):  # the actor ends within the call
-        # Without retries of its own: Ray would announce on the terminal that it tries the call that ended the actor again.
+        # Without retries: Ray would say on the terminal that it retries the call that ended the actor.
         ray.get(actor.exit.options(max_task_retries=0).remote(), timeout=STOP_S)
     return files
 

@@ -16,9 +16,9 @@ from midas_ray.dataset.panel import Panel
 from midas_ray.dataset.splits import Split, walk_forward
 from midas_ray.dataset.windows import require_windows, targets_bps, window_origins
 from midas_ray.errors import TooFewRowsError
-from midas_ray.evaluate.baselines import Baselines
 from midas_ray.evaluate.judge import EWMA, MODEL, TRAILING, Forecasts
 from midas_ray.evaluate.outcome import FoldRecord, Part
+from midas_ray.forecast.baselines import Baselines
 from midas_ray.settings import NetworkSettings
 
 Float = NDArray[np.float64]

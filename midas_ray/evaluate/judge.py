@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from midas_ray.errors import DataError, TooFewRowsError
 from midas_ray.evaluate import significance
-from midas_ray.evaluate.scores import at_or_below, inside, pinball_loss_bps, skill
 from midas_ray.evaluate.significance import Estimates
+from midas_ray.forecast.scores import at_or_below, inside, pinball_loss_bps, skill
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

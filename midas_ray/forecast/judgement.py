@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from midas_ray.dataset.panel import FloatArray, IntArray, Panel
 from midas_ray.dataset.windows import targets_bps
-from midas_ray.evaluate.baselines import trailing_quantiles_bps
-from midas_ray.evaluate.scores import inside, pinball_loss_bps
+from midas_ray.forecast.baselines import trailing_quantiles_bps
 from midas_ray.forecast.forecaster import Forecaster
+from midas_ray.forecast.scores import inside, pinball_loss_bps
 
 BASELINE_WINDOW = 1440
 """Realised returns whose empirical quantiles, about zero, are the baseline."""

@@ -1,4 +1,4 @@
-"""Binance USD-M futures. URLs are routed since 2026-04-23; an unrouted or wrongly routed stream is acked and stays silent."""
+"""Binance USD-M futures. URLs are routed since 2026-04-23: a stream on the wrong route is acked and stays silent."""
 
 from midas_ray.venues.base import Venue
 

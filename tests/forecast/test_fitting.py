@@ -7,12 +7,12 @@ import torch
 from midas_ray.dataset.panel import Panel
 from midas_ray.dataset.windows import targets_bps
 from midas_ray.errors import DataError, TooFewRowsError
-from midas_ray.evaluate.baselines import trailing_quantiles_bps
-from midas_ray.evaluate.scores import pinball_loss_bps
 from midas_ray.features.nulls import NullKind
+from midas_ray.forecast.baselines import trailing_quantiles_bps
 from midas_ray.forecast.fitting import QUANTILES, Schedule, fit, new_module, prepare
 from midas_ray.forecast.forecaster import Forecaster
 from midas_ray.forecast.progress import TrainingProgress
+from midas_ray.forecast.scores import pinball_loss_bps
 from tests.dataset.synthetic import rebuilt, synthetic_panel, with_nulls
 from tests.forecast.planted import COLUMNS, HORIZON, planted_panel, small_network, split_of
 

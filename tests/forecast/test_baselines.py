@@ -5,9 +5,9 @@ import pytest
 
 from midas_ray.dataset.windows import targets_bps, window_origins
 from midas_ray.errors import TooFewRowsError
-from midas_ray.evaluate import baselines
-from midas_ray.evaluate.baselines import Baselines, ewma_volatility_bps, trailing_quantiles_bps
-from midas_ray.evaluate.scores import pinball_loss_bps
+from midas_ray.forecast import baselines
+from midas_ray.forecast.baselines import Baselines, ewma_volatility_bps, trailing_quantiles_bps
+from midas_ray.forecast.scores import pinball_loss_bps
 from tests.dataset.synthetic import take
 from tests.evaluate.markets import QUANTILES_Q, price_panel, random_walk
 

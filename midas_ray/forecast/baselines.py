@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from midas_ray.dataset.panel import Panel
 from midas_ray.errors import TooFewRowsError
-from midas_ray.evaluate.scores import pinball_loss_bps
+from midas_ray.forecast.scores import pinball_loss_bps
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midas_ray.evaluate.scores import at_or_below, inside, pinball_loss_bps, skill
+from midas_ray.forecast.scores import at_or_below, inside, pinball_loss_bps, skill
 
 TAUS = np.array([0.1, 0.5, 0.9])
 
