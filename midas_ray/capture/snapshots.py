@@ -51,8 +51,10 @@ class SnapshotFetcher:
             elif self._reason != "thin":  # the book itself spaces those out
                 await asyncio.sleep(full_jitter_s(self._in_a_row))
                 self._in_a_row += 1
+            # Not wait_for: in Python 3.11 it can swallow a cancellation that comes as the event is set.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.flowing.wait(), FLOW_WAIT_S)
+                async with asyncio.timeout(FLOW_WAIT_S):
+                    await self.flowing.wait()
             await self._fetch(self._reason)
             self._last_s = time.monotonic()
 

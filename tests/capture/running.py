@@ -1,0 +1,107 @@
+"""Running a collector in a test, and reading what it wrote."""
+
+import asyncio
+import contextlib
+import io
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from midas_ray.book.events import decode_depth
+from midas_ray.book.scale import ScaleTooSmallError
+from midas_ray.book.sync import BookSync
+from midas_ray.capture.claim import claim_symbol
+from midas_ray.capture.collector import Collector
+from midas_ray.capture.journal import decode_line, read_blocks
+from midas_ray.capture.recorder import apply_snapshot
+from midas_ray.capture.rest import RestClient
+from midas_ray.log import stage_logger
+from midas_ray.settings import Collect
+from midas_ray.venues import get_venue
+from midas_ray.venues.base import frame_address
+from midas_ray.venues.messages import DepthUpdate, Level
+
+MIDAS = str(Path(sys.executable).with_name("midas"))
+Book = tuple[list[Level], list[Level]]
+
+
+@contextlib.asynccontextmanager
+async def collecting(url: str, root: Path, symbol: str = "btcusdt", **settings: Any) -> AsyncIterator[Collector]:
+    """A collector inside the block; it is stopped, and its file sealed, at its end."""
+    values = Collect(exchange_url=url, data_dir=str(root), symbols=(symbol,), **settings)
+    async with RestClient(get_venue(values.venue), url) as rest:
+        with claim_symbol(root, values.venue, symbol):
+            collector = Collector(symbol, values, root, rest, stage_logger(root, "collector", symbol))
+            run = asyncio.create_task(collector.run())
+            try:
+                yield collector
+            finally:
+                collector.stop("the test is over")
+                await run
+
+
+async def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+    """Wait for a condition."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"not within {timeout_s} s: {what}") from None
+
+
+def journals(root: Path, symbol: str = "btcusdt") -> list[Path]:
+    """The symbol's sealed files, in order."""
+    return sorted((root / "raw").glob(f"venue=*/symbol={symbol}/date=*/*.jsonl.zst"))
+
+
+def raw_lines(path: Path) -> list[dict[str, Any]]:
+    """Every line of a sealed file."""
+    with path.open("rb") as stream:
+        text = b"".join(read_blocks(stream, str(path)))
+    return [msgspec.json.decode(line) for line in io.BytesIO(text)]
+
+
+def frame_numbers(lines: list[dict[str, Any]]) -> list[int]:
+    """`n` of the lines that hold a frame or an answer."""
+    return [line["n"] for line in lines if line["kind"] in ("ws", "rest")]
+
+
+def replayed(path: Path) -> BookSync:
+    """The book that a file alone comes to."""
+    book = BookSync()
+    with path.open("rb") as stream:
+        text = b"".join(read_blocks(stream, str(path)))
+    for raw in io.BytesIO(text):
+        line = decode_line(raw)
+        if line.kind == "rest" and line.status == 200:
+            apply_snapshot(book, bytes(line.payload), line.path or "")
+        elif line.kind == "event" and line.event == "open":
+            book.opened()
+        elif line.kind == "ws" and line.payload and frame_address(bytes(line.payload)) == ("depth", "btcusdt"):
+            _apply(book, line.recv_ns, _data(line.payload))
+    return book
+
+
+def _data(payload: bytes | msgspec.Raw) -> bytes:
+    return bytes(msgspec.json.decode(bytes(payload), type=dict[str, msgspec.Raw])["data"])
+
+
+def _apply(book: BookSync, recv_ns: int, data: bytes) -> None:
+    message = msgspec.json.decode(data, type=DepthUpdate)
+    while True:
+        try:
+            events = decode_depth(message, recv_ns, "T", True, book.scale)
+        except ScaleTooSmallError as error:
+            book.rescale(error.scale)
+            continue
+        book.depth(events)
+        return
+
+
+def whole_book(book: BookSync) -> Book:
+    """Every level of both sides, best first."""
+    return book.ladder.levels_text(0, book.scale), book.ladder.levels_text(1, book.scale)
