@@ -194,10 +194,10 @@ def _check_clock(found: FileSurvey, offsets: list[float]) -> None:
         return
     found.offset_ms = median(offsets)
     if abs(found.offset_ms) > MOST_OFFSET_MS:
-        exchange_ns = found.first_ns - int(found.offset_ms * 1e6)
+        exchange_ns = round(found.first_ns - offsets[0] * 1e6, -6)
         raise DataError(
             f"{found.path}: its timestamps read as {found.unit.name} begin at {utc_text(found.first_ns)} UTC, but the "
-            f"exchange's own times in its frames (E) at {utc_text(exchange_ns)} UTC, "
+            f"exchange's own times in its frames (E) at {utc_text(int(exchange_ns))} UTC, "
             f"{abs(found.offset_ms) / 3.6e6:.1f} h apart; expected receive times in UTC in s, ms, us or ns"
         )
 
