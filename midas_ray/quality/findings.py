@@ -46,7 +46,9 @@ CHECKS: tuple[Check, ...] = (
     Check("price_tick", "hard", "prices and sizes are on their decimal grid, prices on the tick", "prices"),
     Check("ledger_ids", "hard", "every jump of ids, every hole in the grid and every gap row is in the ledger", "rows"),
     Check("coverage", "soft", "at least 99 % of the grid rows are live", "symbols"),
-    Check("null_shares", "soft", "no collected feature is over 1 % gap or over half undefined", "features"),
+    Check(
+        "null_shares", "soft", "from 100 rows on, no collected feature is over 1 % gap or half undefined", "features"
+    ),
     Check("latency", "soft", "p99 of trade latency under 1 s, measured by a clock that is not behind", "symbols"),
     Check("kline_differences", "soft", "OHLCV from trades and features equals the exchange's klines", "bars compared"),
 )

@@ -17,6 +17,7 @@ Origin = Literal["trades", "features"]
 MINUTE_US = 60_000_000
 PRICES = ("open", "high", "low", "close")
 COLUMNS = (*PRICES, "volume", "quote_volume", "number_of_trades")
+VOLUME, QUOTE_VOLUME = COLUMNS.index("volume"), COLUMNS.index("quote_volume")
 QUOTE_TOLERANCE = 1e-9
 """Relative; quote_volume is a long sum, which the exchange rounds. All else must be equal to the last bit."""
 
@@ -108,7 +109,7 @@ def compare(origin: Origin, ours: MinuteBars, klines: MinuteBars, where: BoolArr
         mine[there] = ours.values[at[there]]
     known = ~np.isnan(mine) & ~np.isnan(theirs)
     tolerance = np.zeros(theirs.shape)
-    tolerance[:, COLUMNS.index("quote_volume")] = QUOTE_TOLERANCE * np.abs(theirs[:, COLUMNS.index("quote_volume")])
+    tolerance[:, QUOTE_VOLUME] = QUOTE_TOLERANCE * np.abs(theirs[:, QUOTE_VOLUME])
     with np.errstate(invalid="ignore"):
         differs = known & (np.abs(mine - theirs) > tolerance)
     return KlineComparison(

@@ -36,6 +36,10 @@ class Ledger:
 
     gaps: tuple[LedgerGap, ...]
 
+    @classmethod
+    def of(cls, gaps: Iterable[LedgerGap]) -> "Ledger":
+        return cls(tuple(sorted(gaps, key=lambda gap: (gap.start_us, gap.end_us, gap.stream))))
+
     def lost(self, stream: str) -> Intervals:
         """Times at which `depth` or `trade` was lost."""
         chosen = [gap for gap in self.gaps if gap.stream == stream]
@@ -54,24 +58,12 @@ class Ledger:
         return {name: names.count(name) for name in sorted(set(names))}
 
 
-def read_ledger(files: Iterable[Rows], findings: Findings) -> Ledger:
-    """The ledger from the files of clean/gaps. Notes gaps that end before they start."""
-    found: set[LedgerGap] = set()
-    for rows in files:
-        gaps = _gaps_of(rows)
-        _check_order(rows, gaps, findings)
-        found.update(gaps)
-    return Ledger(tuple(sorted(found, key=lambda gap: (gap.start_us, gap.end_us, gap.stream))))
-
-
-def _gaps_of(rows: Rows) -> list[LedgerGap]:
+def read_gaps(rows: Rows, findings: Findings) -> list[LedgerGap]:
+    """The gaps in a file of clean/gaps. Notes those that end before they start."""
     frame = rows.frame
     columns = [frame["start"].to_physical(), frame["end"].to_physical()]
     columns += [frame[name] for name in ("stream", "cause", "expected_id", "found_id", "recovered")]
-    return [LedgerGap(*values) for values in zip(*(column.to_list() for column in columns), strict=True)]
-
-
-def _check_order(rows: Rows, gaps: list[LedgerGap], findings: Findings) -> None:
+    gaps = [LedgerGap(*values) for values in zip(*(column.to_list() for column in columns), strict=True)]
     at = FileFindings(findings, rows.symbol, rows.path, np.array([gap.start_us for gap in gaps], dtype=np.int64))
     at.look("ledger_ids", len(gaps))
     at.rows(
@@ -80,3 +72,4 @@ def _check_order(rows: Rows, gaps: list[LedgerGap], findings: Findings) -> None:
         lambda row: f"a {gaps[row].stream} gap that ends {-gaps[row].length_s:g} s before it starts",
         "start <= end",
     )
+    return gaps

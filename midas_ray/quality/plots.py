@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 from midas_ray.features.nulls import NullKind
 from midas_ray.features.registry import FEATURE_NAMES
 from midas_ray.page import Colour
-from midas_ray.quality.findings import EPOCH
+from midas_ray.quality.findings import EPOCH, utc_text
 from midas_ray.quality.latency import LatencySketch
 from midas_ray.quality.scan import SymbolQuality
 from midas_ray.quality.source import HOUR_US
@@ -60,11 +60,12 @@ def coverage_strip(qualities: list[SymbolQuality]) -> tuple[go.Figure, str]:
     share = np.divide(live, rows, out=np.full(rows.shape, np.nan), where=rows > 0)
     figure = go.Figure(
         go.Heatmap(
-            x=moments(x_us + cell_us // 2),
+            x=moments(np.append(x_us, x_us[-1] + cell_us)),  # edges: a single cell has a width too
             y=[quality.symbol for quality in qualities],
             z=_with_none(share),
             customdata=np.stack([live, rows], axis=-1),
-            hovertemplate="%{y} %{x|%Y-%m-%d %H:%M}: %{customdata[0]:,} of %{customdata[1]:,} rows live<extra></extra>",
+            text=[[utc_text(us)[:16] for us in x_us.tolist()]] * len(qualities),
+            hovertemplate="%{y} %{text}: %{customdata[0]:,} of %{customdata[1]:,} rows live<extra></extra>",
             colorscale=_LIVE_SCALE,
             zmin=0,
             zmax=1,
@@ -73,7 +74,8 @@ def coverage_strip(qualities: list[SymbolQuality]) -> tuple[go.Figure, str]:
             showscale=False,
         )
     )
-    figure.update_xaxes(title_text="UTC", showgrid=False)
+    ends = moments(np.array([x_us[0], x_us[-1] + cell_us]))
+    figure.update_xaxes(title_text="UTC", showgrid=False, range=ends)
     figure.update_yaxes(autorange="reversed", showgrid=False, type="category")
     return figure, {1: "hour", 6: "6 hours", 24: "day", 24 * 7: "7 days"}.get(group, "30 days")
 
@@ -99,7 +101,8 @@ def gap_timeline(qualities: list[SymbolQuality]) -> go.Figure:
     spans = [quality.span_us for quality in qualities]
     known = [span for span in spans if span is not None]
     figure.update_xaxes(title_text="UTC", range=moments(np.array([min(s for s, _ in known), max(e for _, e in known)])))
-    figure.update_yaxes(type="category", autorange="reversed")
+    lines = sorted({f"{quality.symbol} {gap.stream}" for quality in qualities for gap in quality.ledger.gaps})
+    figure.update_yaxes(type="category", autorange="reversed", categoryorder="array", categoryarray=lines)
     return figure
 
 
@@ -151,10 +154,9 @@ def latency_histogram(sketches: dict[str, LatencySketch]) -> go.Figure:
     return figure
 
 
-def null_bars(kinds: IntArray) -> go.Figure:
-    """Share of rows that are null, by kind, of the features with any. kinds: (F, 4) counts."""
+def null_bars(kinds: IntArray, some: IntArray) -> go.Figure:
+    """Share of rows that are null, by kind. kinds: (F, 4) counts; some: positions of the features drawn."""
     rows = kinds.sum(axis=1)
-    some = np.flatnonzero(kinds[:, 1:].sum(axis=1) > 0)
     figure = go.Figure()
     for kind, colour in KIND_COLOURS.items():
         figure.add_bar(
@@ -172,10 +174,9 @@ def null_bars(kinds: IntArray) -> go.Figure:
     return figure
 
 
-def null_map(qualities: list[SymbolQuality]) -> go.Figure:
-    """Share of rows that are null by symbol and feature, of the features with any."""
+def null_map(qualities: list[SymbolQuality], some: IntArray) -> go.Figure:
+    """Share of rows that are null by symbol and feature; some: positions of the features drawn."""
     kinds = np.stack([quality.features.kinds for quality in qualities])
-    some = np.flatnonzero(kinds[:, :, 1:].sum(axis=(0, 2)) > 0)
     share = kinds[:, some, 1:].sum(axis=2) / np.maximum(kinds[:, some].sum(axis=2), 1)
     figure = go.Figure(
         go.Heatmap(

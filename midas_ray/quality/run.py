@@ -27,6 +27,7 @@ def validate(settings: Validate) -> int:
     storage = Storage(settings.data_dir)
     source = Source(storage, settings.venue, settings.symbols)
     reports, folder = (storage, "reports/") if settings.report_dir is None else (Storage(settings.report_dir), "")
+    reports.check_writable()
     qualities = scan(source)
     total = Findings()
     for quality in qualities:

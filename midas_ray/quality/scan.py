@@ -12,9 +12,9 @@ from midas_ray.quality.book import BookScan
 from midas_ray.quality.feature_rows import FeatureScan, Inputs
 from midas_ray.quality.findings import Findings
 from midas_ray.quality.intervals import Intervals
-from midas_ray.quality.klines import MINUTE_US, KlineComparison, MinuteBars, comparable, compare
-from midas_ray.quality.ledger import Ledger, read_ledger
-from midas_ray.quality.source import HOUR_US, Rows, Source
+from midas_ray.quality.klines import MINUTE_US, VOLUME, KlineComparison, MinuteBars, comparable, compare
+from midas_ray.quality.ledger import Ledger, LedgerGap, read_gaps
+from midas_ray.quality.source import HOUR_US, DataFile, Rows, Source
 from midas_ray.quality.tick import DayPrices, check_ticks
 from midas_ray.quality.trades import TradeScan
 
@@ -107,15 +107,21 @@ def scan_symbol(source: Source, symbol: str, advance: Callable[[], None]) -> Sym
     tables = {name: TableExtent() for name in (*source.files[symbol], "book")}
     days: dict[date, DayPrices] = {}
 
-    def feed(table: str, take: Callable[[Rows], None]) -> None:
-        for rows in source.read(symbol, table, findings):
-            tables[table].add(rows)
-            take(rows)
-            advance()
+    def take(file: DataFile, into: Callable[[Rows], None]) -> None:
+        """One file; when this returns its rows are gone from memory."""
+        rows = source.load(file, findings)
+        if rows is not None:
+            tables[file.table].add(rows)
+            into(rows)
+        advance()
 
-    gap_files: list[Rows] = []
-    feed("gaps", gap_files.append)
-    ledger = read_ledger(gap_files, findings)
+    def feed(table: str, into: Callable[[Rows], None]) -> None:
+        for file in source.of(symbol, table):
+            take(file, into)
+
+    gaps: set[LedgerGap] = set()
+    feed("gaps", lambda rows: gaps.update(read_gaps(rows, findings)))
+    ledger = Ledger.of(gaps)
     book = BookScan(symbol, ledger, findings, days)
     trades = TradeScan(symbol, ledger, findings, days)
     bars = BarScan(symbol, findings)
@@ -159,11 +165,10 @@ def _comparisons(quality: SymbolQuality, lost: Intervals) -> list[KlineCompariso
     if quality.trades.rows:
         where = comparable(klines.ts_us, _collected(quality), lost)
         result.append(compare("trades", MinuteBars.joined(quality.trades.minutes), klines, where))
-    if quality.features.minutes:
+    if quality.trades.rows and quality.features.minutes:  # else the features were made from these very klines
         ours = MinuteBars.joined(quality.features.minutes)
-        known = MinuteBars(ours.ts_us, ours.values)
-        where = np.isin(klines.ts_us, known.ts_us[~np.isnan(known.values[:, 4])])
-        result.append(compare("features", known, klines, where))
+        where = np.isin(klines.ts_us, ours.ts_us[~np.isnan(ours.values[:, VOLUME])])
+        result.append(compare("features", ours, klines, where))
     for comparison in result:
         quality.findings.look("kline_differences", comparison.compared)
     return result

@@ -13,6 +13,7 @@ from midas_ray.quality.soft import not_collected
 MAX_PRICE_FIGURES = 12
 MAX_GAPS_SHOWN = 30
 MAX_DIFFERENCES_SHOWN = 40
+MIN_NULL_SHARE_SHOWN = 0.005
 
 
 def share_text(share: float) -> str:
@@ -153,7 +154,7 @@ def klines(page: Page, qualities: list[SymbolQuality]) -> None:
     page.section("The exchange's klines")
     compared = [(q.symbol, comparison) for q in qualities for comparison in q.comparisons]
     if not compared:
-        page.text("Not compared: there are no klines, or neither trades nor 1-minute features beside them.")
+        page.text("Not compared: there are no klines, or no trades beside them.")
         return
     sources = {q.symbol: " and ".join(sorted(q.trades.sources)) for q in qualities}
     page.text(
@@ -186,30 +187,44 @@ def klines(page: Page, qualities: list[SymbolQuality]) -> None:
 
 
 def features(page: Page, qualities: list[SymbolQuality]) -> None:
+    """Nulls by kind, and values out of bounds."""
     with_features = [quality for quality in qualities if quality.features.rows]
     if not with_features:
         return
     page.section("Nulls and bounds of the features")
-    kinds = np.sum([quality.features.kinds for quality in with_features], axis=0)
-    with_nulls = int((kinds[:, 1:].sum(axis=1) > 0).sum())
     page.text(
         "gap: an input was not covered; warm-up: too few covered buckets so far; undefined: 0/0, no prints or too few "
-        f"levels while covered. {len(FEATURES) - with_nulls} of {len(FEATURES)} features have no null."
+        "levels while covered."
     )
+    absent: dict[tuple[str, ...], list[str]] = {}
     for quality in with_features:
-        names = not_collected(quality)
+        absent.setdefault(not_collected(quality), []).append(quality.symbol)
+    for names, symbols in absent.items():
         if names:
-            page.text(f"{quality.symbol}: a gap throughout, for want of a stream: {', '.join(names)}.")
-    if with_nulls:
-        page.figure(
-            plots.null_bars(kinds), "Share of rows that are null, by kind, all symbols.", height=130 + 17 * with_nulls
-        )
-    if with_nulls and len(with_features) > 1:
-        page.figure(
-            plots.null_map(with_features), "Share of rows that are null, by symbol.", height=130 + 15 * with_nulls
-        )
+            page.text(f"{', '.join(symbols)}: a gap throughout, for want of a stream: {', '.join(names)}.")
+    _null_figures(page, with_features, set.intersection(*(set(not_collected(quality)) for quality in with_features)))
     page.table(_feature_table(with_features))
     _bounds(page, with_features)
+
+
+def _null_figures(page: Page, qualities: list[SymbolQuality], absent: set[str]) -> None:
+    """Null shares of the features that are null often enough to be seen; those nobody collected are left out."""
+    kinds = np.sum([quality.features.kinds for quality in qualities], axis=0)
+    share = kinds[:, 1:].sum(axis=1) / np.maximum(kinds.sum(axis=1), 1)
+    collected = np.array([name not in absent for name in FEATURE_NAMES])
+    shown = np.flatnonzero(collected & (share >= MIN_NULL_SHARE_SHOWN))
+    rest = share[collected & (share < MIN_NULL_SHARE_SHOWN)]
+    if len(rest):
+        page.text(
+            f"{len(rest)} of the {int(collected.sum())} collected features are null in less than "
+            f"{100 * MIN_NULL_SHARE_SHOWN:g} % of the rows (at most {share_text(float(rest.max()))}) and are not drawn."
+        )
+    if not len(shown):
+        return
+    height = 130 + 18 * len(shown)
+    page.figure(plots.null_bars(kinds, shown), "Share of rows that are null, by kind, all symbols.", height=height)
+    if len(qualities) > 1:
+        page.figure(plots.null_map(qualities, shown), "Share of rows that are null, by symbol.", height=height)
 
 
 def _feature_table(qualities: list[SymbolQuality]) -> Table:

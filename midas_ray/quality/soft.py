@@ -9,6 +9,9 @@ from midas_ray.quality.scan import SymbolQuality, TableExtent
 MIN_COVERAGE = 0.99
 MAX_GAP_SHARE = 0.01
 MAX_UNDEFINED_SHARE = 0.5
+MIN_ROWS = 100
+"""Feature rows from which null shares say something: the first and the last bucket of a capture are parts."""
+
 MAX_P99_US = 1_000_000
 MAX_NEGATIVE_SHARE = 0.01
 
@@ -66,7 +69,7 @@ def _check_coverage(quality: SymbolQuality) -> None:
 
 def _check_nulls(quality: SymbolQuality) -> None:
     features, findings = quality.features, quality.findings
-    if not features.rows:
+    if features.rows < MIN_ROWS:
         return
     absent = set(not_collected(quality))
     path = f"features of {quality.symbol}"
@@ -97,7 +100,7 @@ def _check_latency(quality: SymbolQuality) -> None:
             "latency",
             quality.symbol,
             path,
-            f"{_percent(share)} of the latencies negative (median {latency.percentile_us(50) / 1e3:,.0f} ms): "
+            f"{_percent(share)} of the latencies are negative (median {latency.percentile_us(50) / 1e3:,.0f} ms): "
             "the local clock was behind the exchange's",
             "a clock set by NTP",
         )

@@ -1,6 +1,5 @@
 """Reads clean and feature files one at a time; holds their columns, types and metadata against the tables' contract."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -134,24 +133,23 @@ class Source:
         """The files of a symbol's table, in order of time."""
         return self.files[symbol].get(table, [])
 
-    def read(self, symbol: str, table: str, findings: Findings) -> Iterator[Rows]:
-        """The files of a table, one at a time. A file whose schema is wrong is noted and passed over.
+    def load(self, file: DataFile, findings: Findings) -> Rows | None:
+        """The rows of a file; None, and a finding, where its schema is wrong.
 
         Raises CorruptFileError for a damaged file, SchemaError for one of another schema version.
         """
-        for file in self.of(symbol, table):
-            arrow = self.storage.read_parquet(file.path)
-            metadata = metadata_of(arrow)
-            _check_version(file, metadata)
-            findings.look("schema", 1)
-            problem = _columns_problem(file, arrow) or _metadata_problem(file, metadata)
+        arrow = self.storage.read_parquet(file.path)
+        metadata = metadata_of(arrow)
+        _check_version(file, metadata)
+        findings.look("schema", 1)
+        problem = _columns_problem(file, arrow) or _metadata_problem(file, metadata)
+        if problem is None:
+            frame = pl.DataFrame(pl.from_arrow(arrow))
+            problem = _content_problem(file, frame)
             if problem is None:
-                frame = pl.DataFrame(pl.from_arrow(arrow))
-                problem = _content_problem(file, frame)
-            if problem is not None:
-                findings.add("schema", symbol, file.path, *problem)
-                continue
-            yield Rows(file, frame, metadata)
+                return Rows(file, frame, metadata)
+        findings.add("schema", file.partition.symbol, file.path, *problem)
+        return None
 
 
 def _check_version(file: DataFile, metadata: dict[str, str]) -> None:

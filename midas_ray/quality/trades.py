@@ -49,6 +49,7 @@ class TradeScan:
     def feed(self, rows: Rows) -> None:
         """Check a file and remember what the report needs of it."""
         frame = rows.frame
+        self._no_prints |= set(json.loads(rows.metadata.get("no_print_ids", "[]")))
         if not len(frame):
             return
         at, ids = FileFindings(self.findings, self.symbol, rows.path, times_of(rows)), frame["trade_id"].to_numpy()
@@ -62,7 +63,6 @@ class TradeScan:
         count = frame["count"].to_numpy()
         at.rows("registry_bounds", count < 1, lambda row: f"count {count[row]}", "1 or more")
         self._note_missing(at, ids)
-        self._no_prints |= set(json.loads(rows.metadata.get("no_print_ids", "[]")))
         self._remember(rows, at.ts_us)
 
     def finish(self) -> None:
