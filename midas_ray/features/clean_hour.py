@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from midas_ray.errors import DataError, SchemaError
 from midas_ray.features.coverage import NOTHING, clipped, gap_intervals, merged, runs_without
-from midas_ray.features.hour import HOUR_US, ForcedOrders, GridRows, Hour, MarkRows, Prints, TopRow
+from midas_ray.features.hour_rows import HOUR_US, ForcedOrders, GridRows, Hour, MarkRows, Prints, TopRow
 from midas_ray.features.statistics import BoolArray, FloatArray, IntArray
 from midas_ray.storage import Storage, metadata_of
 from midas_ray.tables import MIN_LEVELS, SCHEMA_VERSION, level_columns

@@ -11,7 +11,7 @@ import numpy as np
 
 from midas_ray.features import kernels
 from midas_ray.features.daily import daily_sample
-from midas_ray.features.hour import Hour, row_buckets
+from midas_ray.features.hour_rows import Hour, row_buckets
 from midas_ray.features.statistics import BookStatistics, BoolArray, FloatArray, IntArray, PerBucket, limbs_to_ints
 
 SHARE_OF_TEN_LEVELS = 0.1

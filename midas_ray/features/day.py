@@ -14,7 +14,7 @@ from midas_ray.features.buckets import Buckets, PriceSource, with_bars_only, wit
 from midas_ray.features.cost import CostNotional, CostStatistics
 from midas_ray.features.coverage import merged
 from midas_ray.features.daily import DAY_US
-from midas_ray.features.hour import HOUR_US
+from midas_ray.features.hour_rows import HOUR_US
 from midas_ray.features.statistics import IntArray, Statistics
 from midas_ray.features.vpin import VolumeBuckets
 

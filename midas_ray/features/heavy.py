@@ -11,7 +11,8 @@ from midas_ray.features.clean_hour import HourInput, read_grid_rows, read_hour
 from midas_ray.features.cost import cost_notional, cost_of_hour
 from midas_ray.features.coverage import NOTHING
 from midas_ray.features.daily import DAY_US
-from midas_ray.features.hour import HOUR_US, Hour, hour_statistics
+from midas_ray.features.hour import hour_statistics
+from midas_ray.features.hour_rows import HOUR_US, Hour
 from midas_ray.features.statistics import BookStatistics
 from midas_ray.features.store import read_book_statistics, write_cost, write_statistics
 from midas_ray.storage import Storage

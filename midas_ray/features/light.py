@@ -21,7 +21,7 @@ from midas_ray.features.day import (
     history_days,
     with_absent_hours,
 )
-from midas_ray.features.hour import HOUR_US, to_ints
+from midas_ray.features.hour_rows import HOUR_US, to_ints
 from midas_ray.features.statistics import Statistics
 from midas_ray.features.store import read_cost, read_statistics
 from midas_ray.features.table import feature_rows, to_table
@@ -36,8 +36,8 @@ class DayTask:
     day_us: int
     path: str
     """Where its features go."""
-    hours: list[HourInput]
-    """With data, of the day and its history, rising."""
+    hours: list[int]
+    """Starts of the hours with data, of the day and its history, rising; microseconds."""
     bar_paths: list[str]
     """clean/bars files of the day and its history, rising; only used without `hours`."""
     has_start: bool
@@ -55,6 +55,8 @@ class SymbolTask:
     bucket_us: int
     price_source: PriceSource
     vpin_bucket_share: float
+    hours: list[HourInput]
+    """Every hour that a day names."""
     days: list[DayTask]
 
 
@@ -67,12 +69,16 @@ class _Days:
     statistics: dict[int, Statistics] = field(default_factory=dict)
     own_volume_buckets: dict[int, VolumeBuckets] = field(default_factory=dict)
 
+    def hours(self, day: DayTask, day_us: int) -> list[HourInput]:
+        """The hours of a calendar day that `day` rests on."""
+        inside = {start for start in day.hours if day_us <= start < day_us + DAY_US}
+        return [hour for hour in self.task.hours if hour.start_us in inside]
+
     def of(self, day: DayTask, day_us: int) -> Statistics:
         """All buckets of a calendar day, absent ones included."""
         if day_us not in self.statistics:
             ts_us = calendar(day_us, 1, self.task.bucket_us)
-            hours = _of_day(day.hours, day_us)
-            parts = [read_statistics(self.storage, hour) for hour in hours]
+            parts = [read_statistics(self.storage, hour) for hour in self.hours(day, day_us)]
             joined = Statistics.joined(parts).dense(ts_us) if parts else Statistics.absent(ts_us)
             self.statistics[day_us] = joined
         return self.statistics[day_us]
@@ -81,7 +87,7 @@ class _Days:
         """The volume buckets of one day alone."""
         if day_us not in self.own_volume_buckets:
             today = self.of(day, day_us)
-            hours = _of_day(day.hours, day_us)
+            hours = self.hours(day, day_us)
             starts = [hour.start_us for hour in hours]
             self.own_volume_buckets[day_us] = day_volume_buckets(
                 self.of(day, day_us - DAY_US).trades,
@@ -99,10 +105,6 @@ class _Days:
                 del cache[day_us]
 
 
-def _of_day(hours: list[HourInput], day_us: int) -> list[HourInput]:
-    return [hour for hour in hours if day_us <= hour.start_us < day_us + DAY_US]
-
-
 def _day_prints(storage: Storage, hours: list[HourInput]) -> DayPrints:
     prints = [read_prints(storage, hour.trades, hour.start_us) for hour in hours if hour.trades]
     if not prints:
@@ -117,12 +119,12 @@ def _day_prints(storage: Storage, hours: list[HourInput]) -> DayPrints:
     )
 
 
-def _day_cost(storage: Storage, task: SymbolTask, day: DayTask) -> CostStatistics:
-    per_hour = HOUR_US // task.bucket_us
-    inside = {hour.start_us: hour for hour in _of_day(day.hours, day.day_us)}
+def _day_cost(days: _Days, day: DayTask) -> CostStatistics:
+    per_hour = HOUR_US // days.task.bucket_us
+    inside = {hour.start_us: hour for hour in days.hours(day, day.day_us)}
     return CostStatistics.joined(
         [
-            read_cost(storage, inside[start], day.cost_quote)
+            read_cost(days.storage, inside[start], day.cost_quote)
             if start in inside and day.cost_quote is not None
             else CostStatistics.absent(per_hour)
             for start in range(day.day_us, day.day_us + DAY_US, HOUR_US)
@@ -130,7 +132,8 @@ def _day_cost(storage: Storage, task: SymbolTask, day: DayTask) -> CostStatistic
     )
 
 
-def _buckets(storage: Storage, task: SymbolTask, day: DayTask, days: _Days) -> Buckets:
+def _buckets(days: _Days, day: DayTask) -> Buckets:
+    task = days.task
     first = day.day_us - history_days(task.bucket_us) * DAY_US
     days.forget(first)
     # V of the day before rests on the day before that: both lie in the history.
@@ -143,7 +146,7 @@ def _buckets(storage: Storage, task: SymbolTask, day: DayTask, days: _Days) -> B
             price_source=task.price_source,
             statistics=Statistics.joined(window),
             has_start=day.has_start,
-            cost=_day_cost(storage, task, day),
+            cost=_day_cost(days, day),
             notional=CostNotional(day.cost_quote, day.cost_known_from),
             volume_buckets=volume_buckets,
         )
@@ -165,7 +168,7 @@ def light_task(storage: Storage, task: SymbolTask) -> dict[str, Any]:
     days = _Days(storage, task)
     for day in task.days:
         if day.hours:
-            buckets = _buckets(storage, task, day, days)
+            buckets = _buckets(days, day)
         else:
             buckets = bars_day_buckets(
                 day.day_us, task.bucket_us, read_bars(storage, day.bar_paths), has_start=day.has_start

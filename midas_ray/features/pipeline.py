@@ -93,7 +93,7 @@ def _symbol_task(plan: SymbolPlan, notionals: dict[tuple[str, int], tuple[float 
             DayTask(
                 day_us=day.day_us,
                 path=features_path(files, day.day_us),
-                hours=_window(plan, day),
+                hours=[hour.start_us for hour in _window(plan, day)],
                 bar_paths=[files.tables["bars"][hour] for hour in sorted(day.own)] if files.bars_only else [],
                 has_start=day.has_start,
                 cost_quote=quote,
@@ -102,4 +102,13 @@ def _symbol_task(plan: SymbolPlan, notionals: dict[tuple[str, int], tuple[float 
             )
         )
     bucket_us = int(settings["time_bucket_ms"]) * 1000
-    return SymbolTask(files.venue, files.symbol, bucket_us, price_source, float(settings["vpin_bucket_share"]), days)
+    named = sorted({start for day in days for start in day.hours})
+    return SymbolTask(
+        venue=files.venue,
+        symbol=files.symbol,
+        bucket_us=bucket_us,
+        price_source=price_source,
+        vpin_bucket_share=float(settings["vpin_bucket_share"]),
+        hours=[plan.hours[start] for start in named],
+        days=days,
+    )

@@ -16,7 +16,7 @@ from midas_ray.features.buckets import PriceSource
 from midas_ray.features.clean_hour import HourInput
 from midas_ray.features.daily import DAY_US
 from midas_ray.features.day import history_days
-from midas_ray.features.hour import HOUR_US
+from midas_ray.features.hour_rows import HOUR_US
 from midas_ray.features.registry import FEATURE_SCHEMA_VERSION
 from midas_ray.features.version import code_version
 from midas_ray.settings import Features

@@ -10,7 +10,7 @@ from midas_ray.console import out, progress_bar
 from midas_ray.errors import DataError, MidasError, UsageError
 from midas_ray.features.bars_of_buckets import BAR_US
 from midas_ray.features.buckets import PriceSource
-from midas_ray.features.hour import HOUR_US, SECOND_US
+from midas_ray.features.hour_rows import HOUR_US, SECOND_US
 from midas_ray.features.pipeline import Result, compute
 from midas_ray.features.plan import SymbolFiles, plan_symbol, settings_of, symbol_files
 from midas_ray.features.summary import symbol_summary

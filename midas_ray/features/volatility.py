@@ -17,7 +17,7 @@ _GARMAN_KLASS = 2.0 * math.log(2.0) - 1.0
 
 
 def returns(b: Buckets) -> Column:
-    """ln(P_t / P_(t-D))."""
+    """The bucket's log return, ln(P_t / P_(t-D))."""
     return change(b.price, 1, b.began, log=True)
 
 

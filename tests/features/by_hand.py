@@ -13,7 +13,8 @@ from midas_ray.features.buckets import Buckets, with_trades
 from midas_ray.features.column import Column
 from midas_ray.features.cost import CostStatistics, cost_of_hour
 from midas_ray.features.coverage import NOTHING
-from midas_ray.features.hour import ForcedOrders, GridRows, Hour, MarkRows, Prints, TopRow, hour_statistics
+from midas_ray.features.hour import hour_statistics
+from midas_ray.features.hour_rows import ForcedOrders, GridRows, Hour, MarkRows, Prints, TopRow
 from midas_ray.features.registry import FEATURE_NAMES
 from midas_ray.features.table import FUNCTIONS
 from midas_ray.features.vpin import VolumeBuckets

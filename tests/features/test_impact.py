@@ -7,7 +7,7 @@ import pytest
 
 from midas_ray.features import kernels
 from midas_ray.features.daily import DAY_US, daily_sample
-from midas_ray.features.hour import TopRow
+from midas_ray.features.hour_rows import TopRow
 from midas_ray.features.statistics import TradeStatistics
 from midas_ray.features.vpin import DayPrints, VolumeBuckets, day_volume_buckets
 from tests.features.by_hand import SECOND, Row, buckets, prints, seconds, ten_levels, values

@@ -2,6 +2,7 @@
 
 from midas_ray.features.nulls import NullKind
 from midas_ray.features.registry import FEATURE_NAMES, FEATURES, POSITION
+from midas_ray.features.table import FUNCTIONS
 
 _TABLE = """
 open high low close volume quote_volume vwap number_of_trades
@@ -57,3 +58,11 @@ def test_bounds_hold_neutrals() -> None:
 
 def test_null_kinds_fit_one_byte() -> None:
     assert [int(kind) for kind in NullKind] == [0, 1, 2, 3]
+
+
+def test_every_feature_is_one_documented_function_of_its_family() -> None:
+    assert list(FUNCTIONS) == SPECIFIED
+    for feature in FEATURES:
+        function = FUNCTIONS[feature.name]
+        assert function.__module__ == f"midas_ray.features.{feature.family}"
+        assert len((function.__doc__ or "").strip()) > 20, feature.name

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from midas_ray.features.hour import TopRow
+from midas_ray.features.hour_rows import TopRow
 from tests.features.by_hand import Row, buckets, prints, seconds, ten_levels, values
 
 RNG = np.random.default_rng(3)
