@@ -248,7 +248,7 @@ class Features(SelectedSymbolSettings, BucketSettings, RaySettings):
     vpin_bucket_share: float = Field(1 / 288, gt=0, lt=1, description="VPIN volume bucket as a share of a day's volume")
 
 
-class Validate(SelectedSymbolSettings, BucketSettings):
+class Validate(SelectedSymbolSettings):
     """Data-quality report; exit code 1 when a hard check fails."""
 
     report_dir: str | None = Field(None, description="folder of the reports; empty = DATA_DIR/reports")

@@ -17,7 +17,10 @@ Status = Literal["PASS", "FAIL", "WARN", "SKIP"]
 IntArray = npt.NDArray[np.int64]
 
 MAX_EXAMPLES = 20
-"""Findings kept word for word for each check; all are counted."""
+"""Findings of a symbol kept word for word for each check; all are counted."""
+
+MAX_EXAMPLES_OF_ALL = 100
+"""The same for all symbols together."""
 
 MAX_EXAMPLES_OF_A_RULE = 5
 """Of those, how many one rule may give for one file, so that a second defect is seen beside a frequent first one."""
@@ -103,7 +106,7 @@ class Findings:
         for name in CHECK:
             self.looked_at[name] += other.looked_at[name]
             self.counts[name] += other.counts[name]
-            room = MAX_EXAMPLES - len(self.examples[name])
+            room = MAX_EXAMPLES_OF_ALL - len(self.examples[name])
             self.examples[name] += other.examples[name][: max(0, room)]
 
     def status(self, check: str, strict: bool) -> Status:

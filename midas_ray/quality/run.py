@@ -41,9 +41,9 @@ def validate(settings: Validate) -> int:
     _print_findings(total, settings.strict)
     if not any(quality.features.rows for quality in qualities):
         out.print("no features yet: only the clean tables were checked (run midas features, then validate again)")
-    out.print(verdict_of(total, settings.strict))
+    out.print(verdict_of(total, settings.strict), markup=False)
     for name in ("data_quality.html", "data_quality.json"):
-        out.print(f"report: {reports.root}/{folder}{name}")
+        out.print(f"report: {reports.root}/{folder}{name}", markup=False)
     return 1 if total.failed(settings.strict) else 0
 
 

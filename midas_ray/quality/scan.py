@@ -139,6 +139,7 @@ def scan_symbol(source: Source, symbol: str, advance: Callable[[], None]) -> Sym
     feed("features", features.feed)
     quality = SymbolQuality(symbol, findings, tables, ledger, book, trades, bars, features)
     quality.tick = check_ticks(dict(sorted(days.items())), symbol, findings)
+    days.clear()
     quality.comparisons = _comparisons(quality, inputs.lost_trades)
     return quality
 
