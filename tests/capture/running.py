@@ -55,7 +55,7 @@ async def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.
 
 def journals(root: Path, symbol: str = "btcusdt") -> list[Path]:
     """The symbol's sealed files, in order."""
-    return sorted((root / "raw").glob(f"venue=*/symbol={symbol}/date=*/*.jsonl.zst"))
+    return sorted((root / "raw").glob(f"venue=*/symbol={symbol}/date=*/[!.]*.jsonl.zst"))
 
 
 def raw_lines(path: Path) -> list[dict[str, Any]]:
