@@ -7,7 +7,7 @@ prints could have moved it.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -97,6 +97,11 @@ class BarRows:
     number_of_trades: FloatArray
     taker_buy_volume: FloatArray
 
+    def between(self, start_us: int, end_us: int) -> "BarRows":
+        """The rows with start < ts <= end."""
+        first, last = np.searchsorted(self.ts_us, [start_us, end_us], side="right")
+        return BarRows(*(getattr(self, f.name)[first:last] for f in fields(self)))
+
 
 def bars_from_rows(bars: BarRows, ts_us: IntArray, bucket_us: int) -> BucketBars:
     """Bars of consecutive buckets that end at `ts_us`, each of bucket_us / 1 minute rows.
@@ -104,24 +109,28 @@ def bars_from_rows(bars: BarRows, ts_us: IntArray, bucket_us: int) -> BucketBars
     A missing row makes a gap of the whole bucket, a null in one makes a gap of that column.
     """
     expected = bucket_us // BAR_US
-    first = np.searchsorted(bars.ts_us, ts_us - bucket_us, side="right").tolist()
-    last = np.searchsorted(bars.ts_us, ts_us, side="right").tolist()
-    rows = [slice(begin, end) for begin, end in zip(first, last, strict=True)]
-    found = np.array([part.stop - part.start for part in rows])
-    whole = (found == expected).tolist()
+    first = np.searchsorted(bars.ts_us, ts_us - bucket_us, side="right")
+    found = np.searchsorted(bars.ts_us, ts_us, side="right") - first
+    whole = found == expected
+    rows = first[whole][:, None] + np.arange(expected)
 
-    def column_of(values: FloatArray, reduce: Callable[[FloatArray], float]) -> Column:
-        reduced = [reduce(values[part]) if all_there else math.nan for part, all_there in zip(rows, whole, strict=True)]
-        return column(np.array(reduced), gap=np.isnan(reduced))
+    def column_of(values: FloatArray, reduce: Callable[[FloatArray], FloatArray | list[float]]) -> Column:
+        """reduce: (buckets, bars a bucket) to (buckets,)."""
+        reduced = np.full(len(ts_us), np.nan)
+        reduced[whole] = reduce(values[rows])
+        return column(reduced, gap=np.isnan(reduced))
+
+    def exact_sums(values: FloatArray) -> list[float]:
+        return [math.fsum(bucket) for bucket in values.tolist()]
 
     return BucketBars(
         coverage=found / expected,
-        open=column_of(bars.open, lambda px: float(px[0])),
-        high=column_of(bars.high, lambda px: float(px.max())),
-        low=column_of(bars.low, lambda px: float(px.min())),
-        close=column_of(bars.close, lambda px: float(px[-1])),
-        volume=column_of(bars.volume, math.fsum),
-        quote_volume=column_of(bars.quote_volume, math.fsum),
-        number_of_trades=column_of(bars.number_of_trades, math.fsum),
-        taker_buy_volume=column_of(bars.taker_buy_volume, math.fsum),
+        open=column_of(bars.open, lambda px: px[:, 0]),
+        high=column_of(bars.high, lambda px: px.max(axis=1)),
+        low=column_of(bars.low, lambda px: px.min(axis=1)),
+        close=column_of(bars.close, lambda px: px[:, -1]),
+        volume=column_of(bars.volume, exact_sums),
+        quote_volume=column_of(bars.quote_volume, exact_sums),
+        number_of_trades=column_of(bars.number_of_trades, exact_sums),
+        taker_buy_volume=column_of(bars.taker_buy_volume, exact_sums),
     )

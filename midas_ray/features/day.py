@@ -83,9 +83,10 @@ def day_buckets(day: DayInput) -> Buckets:
 
 
 def bars_day_buckets(day_us: int, bucket_us: int, rows: BarRows, has_start: bool) -> Buckets:
-    """The same from bars alone; rows: of the day and the history before it."""
+    """The same from bars alone; rows: at least those of the day and the history before it."""
     days_before = history_days(bucket_us)
     ts_us = calendar(day_us - days_before * DAY_US, days_before + 1, bucket_us)
+    rows = rows.between(int(ts_us[0]) - bucket_us, int(ts_us[-1]))
     start_us = NO_START
     if has_start and len(rows.ts_us):
         start_us = int(-(-int(rows.ts_us[0]) // bucket_us) - 1) * bucket_us

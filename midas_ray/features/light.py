@@ -38,8 +38,6 @@ class DayTask:
     """Where its features go."""
     hours: list[int]
     """Starts of the hours with data, of the day and its history, rising; microseconds."""
-    bar_paths: list[str]
-    """clean/bars files of the day and its history, rising; only used without `hours`."""
     has_start: bool
     cost_quote: float | None
     cost_known_from: int
@@ -57,6 +55,8 @@ class SymbolTask:
     vpin_bucket_share: float
     hours: list[HourInput]
     """Every hour that a day names."""
+    bar_paths: list[str]
+    """clean/bars files of the days and their history, rising, of a symbol that has bars alone; else empty."""
     days: list[DayTask]
 
 
@@ -166,13 +166,12 @@ def read_bars(storage: Storage, paths: list[str]) -> BarRows:
 def light_task(storage: Storage, task: SymbolTask) -> dict[str, Any]:
     """Write the features of every day of the task."""
     days = _Days(storage, task)
+    bars = read_bars(storage, task.bar_paths) if task.bar_paths else None
     for day in task.days:
-        if day.hours:
+        if bars is None:
             buckets = _buckets(days, day)
         else:
-            buckets = bars_day_buckets(
-                day.day_us, task.bucket_us, read_bars(storage, day.bar_paths), has_start=day.has_start
-            )
+            buckets = bars_day_buckets(day.day_us, task.bucket_us, bars, has_start=day.has_start)
         rows = feature_rows(buckets)
         if not len(rows.ts_us):
             if storage.exists(day.path):

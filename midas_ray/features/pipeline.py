@@ -76,6 +76,11 @@ def compute(storage: Storage, plans: Sequence[SymbolPlan], spread: Spread) -> No
     spread("features", light_task, [_symbol_task(plan, notionals) for plan in plans if plan.days])
 
 
+def _bar_paths(plan: SymbolPlan) -> list[str]:
+    hours = sorted({hour for day in plan.days for hour in day.own})
+    return [plan.files.tables["bars"][hour] for hour in hours]
+
+
 def _symbol_task(plan: SymbolPlan, notionals: dict[tuple[str, int], tuple[float | None, int]]) -> SymbolTask:
     files, settings = plan.files, plan.settings
     price_source: PriceSource = settings["price_source"]
@@ -94,7 +99,6 @@ def _symbol_task(plan: SymbolPlan, notionals: dict[tuple[str, int], tuple[float 
                 day_us=day.day_us,
                 path=features_path(files, day.day_us),
                 hours=[hour.start_us for hour in _window(plan, day)],
-                bar_paths=[files.tables["bars"][hour] for hour in sorted(day.own)] if files.bars_only else [],
                 has_start=day.has_start,
                 cost_quote=quote,
                 cost_known_from=known_from,
@@ -110,5 +114,6 @@ def _symbol_task(plan: SymbolPlan, notionals: dict[tuple[str, int], tuple[float 
         price_source=price_source,
         vpin_bucket_share=float(settings["vpin_bucket_share"]),
         hours=[plan.hours[start] for start in named],
+        bar_paths=_bar_paths(plan) if files.bars_only else [],
         days=days,
     )

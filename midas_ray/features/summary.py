@@ -40,8 +40,20 @@ def null_sentence(kinds: KindArray) -> str:
     )
     inputs = np.array([feature.model_input for feature in FEATURES])[~empty]
     cost = int((rest[:, inputs] == NullKind.WARM_UP).any(axis=1).sum())
-    named = ", ".join(name for name, is_empty in zip(FEATURE_NAMES, empty, strict=True) if is_empty)
+    named = ", ".join(_named([name for name, is_empty in zip(FEATURE_NAMES, empty, strict=True) if is_empty]))
     return f"nulls: {shares}; warm-up costs {cost} rows; entirely null: {named or 'none'}"
+
+
+def _named(names: list[str]) -> list[str]:
+    """The names, a family that is there as a whole by its own."""
+    families: dict[str, list[str]] = {}
+    for feature in FEATURES:
+        families.setdefault(feature.family, []).append(feature.name)
+    found: list[str] = []
+    for family, members in families.items():
+        inside = [name for name in members if name in names]
+        found += [f"{family} (all {len(members)})"] if inside == members else inside
+    return found
 
 
 def symbol_summary(storage: Storage, plan: SymbolPlan) -> str:
