@@ -97,7 +97,7 @@ class Storage:
         temporary = self._full(f"{folder}/.tmp-{uuid.uuid4().hex[:12]}-{name}".lstrip("/"))
         try:
             self.fs.create_dir(self._full(folder), recursive=True)
-            with self.fs.open_output_stream(temporary) as stream:
+            with self.fs.open_output_stream(temporary, compression=None) as stream:
                 yield stream
             self.fs.move(temporary, self._full(relative))
         except BaseException as error:

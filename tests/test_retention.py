@@ -1,0 +1,101 @@
+"""`midas clean-data`: only old partitions of MIDAS go, and only after a yes."""
+
+import io
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from midas_ray.cli import main
+from midas_ray.retention import clean_data
+from midas_ray.settings import CleanData
+from midas_ray.storage import Partition, Storage
+
+VENUE = "binance-futures"
+OLD, NEW = date(2026, 1, 1), date(2026, 1, 9)
+NOW = datetime(2026, 1, 9, 12, tzinfo=UTC)
+OTHERS = ["raw/notes.txt", "raw/venue=binance-futures/symbol=btcusdt/.collector.lock", "models/m/best_model.pt"]
+
+
+def _filled(root: Path) -> Storage:
+    storage = Storage(str(root))
+    for day in (OLD, NEW):
+        for table in ("raw", "clean/book", "clean/manifest", "features"):
+            for symbol in ("btcusdt", "ethusdt"):
+                storage.write_bytes(f"{Partition(table, VENUE, symbol, day).path}/1-1.jsonl.zst", b"x")
+    storage.write_bytes(f"{Partition('raw', 'binance-spot', 'btcusdt', OLD).path}/1-1.jsonl.zst", b"x")
+    storage.write_bytes(f"{Partition('raw', VENUE, 'btcusdt', NEW).path}/2-1.jsonl.zst.open", b"x")
+    for other in OTHERS:
+        storage.write_bytes(other, b"keep")
+    return storage
+
+
+def _files(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def test_old_days_of_the_chosen_symbols_go(tmp_path: Path) -> None:
+    _filled(tmp_path)
+    before = _files(tmp_path)
+    settings = CleanData(data_dir=str(tmp_path), symbols=("btcusdt",), older_than="7d", yes=True)
+    assert clean_data(settings, NOW) == 0
+    gone = before - _files(tmp_path)
+    assert gone == {name for name in before if "symbol=btcusdt" in name and f"date={OLD}" in name and VENUE in name}
+    assert len(gone) == 4
+    assert not (tmp_path / Partition("raw", VENUE, "btcusdt", OLD).path).exists()
+
+
+def test_a_day_that_ended_just_now_stays(tmp_path: Path) -> None:
+    _filled(tmp_path)
+    before = _files(tmp_path)
+    settings = CleanData(data_dir=str(tmp_path), older_than="7d", yes=True)
+    assert clean_data(settings, datetime(2026, 1, 8, 23, 59, tzinfo=UTC)) == 0
+    assert _files(tmp_path) == before
+    assert clean_data(settings, datetime(2026, 1, 9, 0, 0, tzinfo=UTC)) == 0
+    assert len(_files(tmp_path)) == len(before) - 8
+
+
+def test_everything_means_partitions_only_and_no_open_file(tmp_path: Path) -> None:
+    _filled(tmp_path)
+    assert main(["clean-data", "--data-dir", str(tmp_path), "--yes"]) == 0
+    left = _files(tmp_path)
+    assert left == {
+        *OTHERS,
+        f"{Partition('raw', 'binance-spot', 'btcusdt', OLD).path}/1-1.jsonl.zst",
+        f"{Partition('raw', VENUE, 'btcusdt', NEW).path}/2-1.jsonl.zst.open",
+    }
+
+
+def test_a_dry_run_deletes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _filled(tmp_path)
+    before = _files(tmp_path)
+    assert main(["clean-data", "--data-dir", str(tmp_path), "--dry-run"]) == 0
+    assert "would delete 16 files (16 B) in 16 partitions" in capsys.readouterr().out
+    assert _files(tmp_path) == before
+
+
+def test_without_a_terminal_nobody_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _filled(tmp_path)
+    before = _files(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert main(["clean-data", "--data-dir", str(tmp_path)]) == 2
+    assert "add --yes" in capsys.readouterr().err
+    assert _files(tmp_path) == before
+
+
+@pytest.mark.parametrize(("answer", "code", "deleted"), [("y", 0, 16), ("", 1, 0), ("no", 1, 0)])
+def test_on_a_terminal_the_answer_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, deleted: int
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    _filled(tmp_path)
+    before = _files(tmp_path)
+    monkeypatch.setattr(sys, "stdin", Terminal(answer + "\n"))
+    assert main(["clean-data", "--data-dir", str(tmp_path)]) == code
+    assert len(before) - len(_files(tmp_path)) == deleted
