@@ -5,8 +5,6 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-import msgspec
-
 from midas_ray.venues.base import StreamKind, frame_address
 
 EntryKind = Literal["ws", "rest", "connect", "skip"]
@@ -102,7 +100,8 @@ class Addresses:
             return _unnamed(payload)
         address = self._known.get(match[0])
         if address is None:
-            address = self._known[match[0]] = _named(match[1].decode(), match[2].decode())
+            symbol, stream = match[1].decode("utf-8", "replace"), match[2].decode("utf-8", "replace")
+            address = self._known[match[0]] = _named(symbol, stream)
         return address
 
 
@@ -118,9 +117,14 @@ def _named(symbol: str, stream: str) -> Address:
 def _unnamed(payload: bytes) -> Address | None:
     try:
         found = frame_address(payload)
-    except msgspec.DecodeError:
+    except ValueError:
         return None
     return None if found is None else Address(*found)
+
+
+def is_plain(symbol: str) -> bool:
+    """Whether a symbol can name a folder and a setting: a few coins have names that are not plain letters."""
+    return re.fullmatch(r"[a-z0-9_]{2,30}", symbol) is not None
 
 
 def rest_path(url: str) -> str:

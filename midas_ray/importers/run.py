@@ -46,6 +46,8 @@ def import_archives(settings: Import) -> int:
                 files.append(survey_file(path, fmt, venue))
                 digests.append(digest)
             progress.advance(reading)
+        for symbol in sorted({symbol for file in files for symbol in file.left_out}):
+            console.err.print(f"{symbol}: left out: expected a symbol of letters and digits such as btcusdt")
         wanted = _selected(captures(files), settings.symbols, fmt)
         wanted = _to_do(wanted, files, digests, storage, venue.name)
         if not wanted:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from midas_ray.errors import CorruptFileError, DataError
-from midas_ray.importers.entries import Address, Addresses, Entry, LineFormat, rest_path, rest_symbol
+from midas_ray.importers.entries import Address, Addresses, Entry, LineFormat, is_plain, rest_path, rest_symbol
 from midas_ray.importers.textfile import numbered_lines
 from midas_ray.importers.units import EARLIEST_NS, LATEST_NS, Unit, unit_of, utc_text
 from midas_ray.venues.base import Venue, frame_message
@@ -54,7 +54,7 @@ class SymbolSurvey:
 class FileSurvey:
     """A file. offset_ms: median of receive time minus exchange time, None where no frame tells the exchange's.
 
-    unnamed_snapshots: REST snapshots that do not say whose they are.
+    unnamed_snapshots: REST snapshots that do not say whose they are. left_out: symbols that no folder can be named by.
     """
 
     path: Path
@@ -64,6 +64,7 @@ class FileSurvey:
     lines: int = 0
     offset_ms: float | None = None
     unnamed_snapshots: int = 0
+    left_out: set[str] = field(default_factory=set)
     symbols: dict[str, SymbolSurvey] = field(default_factory=dict)
 
 
@@ -83,7 +84,7 @@ def frames_of(path: Path, fmt: LineFormat, addresses: Addresses) -> Iterator[tup
             recv_ns = -1 if unit is None else unit.to_ns(entry.stamp)
             if not complete and entry.payload:
                 msgspec.json.decode(entry.payload, type=msgspec.Raw)
-        except (ValueError, msgspec.DecodeError) as error:
+        except ValueError as error:
             if unit is not None and not complete:
                 raise CorruptFileError(
                     f"{path}, line {number}: truncated in the middle of its last line; "
@@ -141,6 +142,9 @@ def _count(found: FileSurvey, frame: Frame, venue: Venue) -> str | None:
             found.unnamed_snapshots += 1
     if symbol is None:
         return None
+    if not is_plain(symbol):
+        found.left_out.add(symbol)
+        return None
     each = found.symbols.get(symbol)
     if each is None:
         each = found.symbols[symbol] = SymbolSurvey(first_ns=frame.recv_ns)
@@ -155,7 +159,7 @@ def _count(found: FileSurvey, frame: Frame, venue: Venue) -> str | None:
 def _depth(payload: bytes, path: Path) -> DepthUpdate:
     try:
         return msgspec.json.decode(frame_message(payload), type=DepthUpdate)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise DataError(f"{path}: expected a depth event, found {_shown(payload)} ({error})") from None
 
 
@@ -177,7 +181,7 @@ def _offset_ms(frame: Frame, path: Path) -> list[float]:
     try:
         body = payload if frame.entry.kind == "rest" else frame_message(payload)
         exchange_ms = msgspec.json.decode(body, type=_Clock).E
-    except msgspec.DecodeError:
+    except ValueError:
         return []
     if exchange_ms is None:
         return []

@@ -112,14 +112,14 @@ class BlockReader:
             if code == k.LINE_FORCE:
                 return Batch(self.scale, forced=(_decode_force(data),))
             return Batch(self.scale, klines=(_decode_kline(data),))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return Batch(self.scale, undecodable=1)
 
     def _plain(self, raw: bytes) -> Iterator[Batch]:
         """One line through the plain decoder; widens the scale where it must."""
         try:
             line = decode_line(raw)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             yield Batch(self.scale, undecodable=1)
             return
         if line.kind != "ws":

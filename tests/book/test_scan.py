@@ -12,7 +12,8 @@ from midas_ray.book import kernels as k
 from midas_ray.book.events import DepthEvents, decode_depth
 from midas_ray.book.scale import Scale, ScaleTooSmallError
 from midas_ray.capture.journal import decode_line, ws_line
-from midas_ray.reconstruct.reader import agg_trade_row, trade_row
+from midas_ray.errors import DataError
+from midas_ray.reconstruct.reader import BlockReader, agg_trade_row, trade_row
 from midas_ray.venues import get_venue
 from midas_ray.venues.base import frame_address, frame_message
 from midas_ray.venues.messages import AggTrade, DepthUpdate, Trade
@@ -157,3 +158,75 @@ def test_a_damaged_line_gives_the_plain_decoders_table_or_none(line: bytes, dama
     if b"\n" in damaged[:-1]:
         return
     assert_agrees(bytes(damaged), must_read=False)
+
+
+@given(st.lists(lines(), min_size=1, max_size=8), st.integers(0, 3))
+@settings(max_examples=150, deadline=None)
+def test_reader_gives_every_line_at_the_scale_it_says(many: list[bytes], decimals: int) -> None:
+    """Blocks of lines that need more decimals as they go: each number is right at its batch's scale."""
+    reader = BlockReader(FUTURES, "btcusdt", Scale(0, decimals))
+    ids, told = [], []
+    wide = Scale(2, 3)
+    for line in many:
+        expected = plain(line.rstrip(b"\n"), scale=wide)
+        assert expected is not None
+        if isinstance(expected, DepthEvents):
+            ids.append(int(expected.table[0, k.DEPTH_LAST_ID]))
+    trades = [each for line in many if isinstance(each := plain(line.rstrip(b"\n"), scale=wide), np.ndarray)]
+    rows: list[list[int]] = []
+    for batch in reader.read(b"".join(many)):
+        assert batch.undecodable == 0
+        if batch.depth is not None:
+            told += batch.depth.table[:, k.DEPTH_LAST_ID].tolist()
+        if batch.trades is not None and len(batch.trades):
+            table = batch.trades.copy()
+            table[:, k.TRADE_PX] *= 10 ** (wide.px_decimals - batch.scale.px_decimals)
+            table[:, k.TRADE_QTY] *= 10 ** (wide.sz_decimals - batch.scale.sz_decimals)
+            rows += table.tolist()
+    assert told == ids
+    assert rows == [row for each in trades for row in each.tolist()]
+
+
+@given(
+    st.lists(lines(), min_size=1, max_size=5),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),
+)
+@settings(max_examples=300, deadline=None)
+def test_reader_survives_any_damage(many: list[bytes], damage: list[tuple[float, int]]) -> None:
+    """Undecodable lines are counted; a frame that has become another symbol's is the only error."""
+    block = bytearray(b"".join(many))
+    for where, byte in damage:
+        block[int(where * (len(block) - 1))] = byte
+    try:
+        batches = list(BlockReader(FUTURES, "btcusdt").read(bytes(block)))
+    except DataError as error:
+        assert "expected only btcusdt in its raw files" in str(error)  # noqa: PT017
+        return
+    for batch in batches:
+        for events in (batch.depth,):
+            if events is not None and len(events):
+                assert (events.table[:, k.DEPTH_LAST_ID] >= events.table[:, k.DEPTH_FIRST_ID]).all()
+                assert int(events.table[-1, k.DEPTH_LEVELS_END]) == len(events.keys)
+
+
+def test_a_number_of_too_many_decimals_does_not_change_the_scale() -> None:
+    good = {"e": "trade", "E": 1, "T": 1, "s": "BTCUSDT", "t": 1, "p": "1.5", "q": "1", "m": True}
+    block = b"".join(
+        ws_line(10**18, None, "a", 1, json.dumps(each, separators=(",", ":")).encode())
+        for each in (good, good | {"p": "1.23456789012"}, good | {"q": "123456789012.00000000"})
+    )
+    reader = BlockReader(FUTURES, "btcusdt")
+    batches = list(reader.read(block))
+    assert sum(batch.undecodable for batch in batches) == 1
+    assert reader.scale == Scale(1, 0)
+    rows = [row for batch in batches if batch.trades is not None for row in batch.trades.tolist()]
+    assert [row[k.TRADE_QTY] for row in rows] == [1, 123456789012]
+
+
+def test_one_line_that_fills_the_block() -> None:
+    """A block may hold nothing but one large depth event."""
+    levels_text = [[f"{at}.5", "1"] for at in range(1, 3000)]
+    body = {"e": "depthUpdate", "E": 1, "T": 1, "s": "BTCUSDT", "U": 2, "u": 3, "pu": 1, "b": levels_text, "a": []}
+    line = ws_line(10**18, None, "a", 1, json.dumps(body, separators=(",", ":")).encode())
+    batches = list(BlockReader(FUTURES, "btcusdt").read(line))
+    assert sum(len(batch.depth.keys) for batch in batches if batch.depth is not None) == 2999

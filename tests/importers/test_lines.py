@@ -173,6 +173,23 @@ def test_acks_and_frames_that_are_no_json_are_kept(tmp_path: Path, capsys: Capsy
     assert "1 frames that no decoder understands, kept raw" in capsys.readouterr().out
 
 
+def test_symbols_that_name_no_folder_are_left_out_and_said(tmp_path: Path, capsys: Capsys) -> None:
+    frames = [trade(at, at, symbol) for at in range(5) for symbol in ("btcusdt", "../../evil", "币安人生usdt")]
+    assert run(tmp_path, "lines", lines_file(tmp_path / "x.gz", frames)) == 0
+    told = capsys.readouterr()
+    assert told.err.count("left out: expected a symbol") == 2
+    assert told.out.startswith("btcusdt: 5 frames")
+    assert all("symbol=btcusdt" in name for name in written(tmp_path))
+
+
+def test_frames_with_damaged_text_are_kept(tmp_path: Path) -> None:
+    text = lines_text(session())
+    damaged = b'1767225611000000000 {"stream":"btcusdt@trade","data":{"e":"tr\xffde"}}\n'
+    (tmp_path / "x.txt").write_bytes(text + damaged)
+    assert run(tmp_path, "lines", str(tmp_path / "x.txt")) == 0
+    assert [line for line in journal(tmp_path) if "b64" in line]
+
+
 def test_partial_depth_streams_are_left_out_and_said(tmp_path: Path, capsys: Capsys) -> None:
     frames = session()
     partial = [
