@@ -445,22 +445,26 @@ def whale_pass(ends, bins, prints, volume, signed, covered, length, min_covered,
     whale_signed = np.zeros(n, np.int64)
     covered_count = np.zeros(n, np.int64)
     total = np.zeros(n, np.int64)
+    covered_before = np.zeros(n + 1, np.int64)
+    counted = np.zeros(len(bins), np.int64)  # prints that may give to a quantile
+    for i in range(n):
+        covered_before[i + 1] = covered_before[i] + covered[i]
+        if covered[i]:
+            for entry in range(ends[i - 1] if i > 0 else 0, ends[i]):
+                counted[entry] = prints[entry]
     lowest = bins.min() if len(bins) else 0
     span = (bins.max() - lowest + 1) if len(bins) else 1
     histogram = np.zeros(span, np.int64)
     for i in range(first, n):
-        own = ends[i - 1] if i > 0 else 0
-        for j in range(max(0, i - length), i):
-            if covered[j]:
-                covered_count[i] += 1
+        begin = max(0, i - length)
+        covered_count[i] = covered_before[i] - covered_before[begin]
         if covered_count[i] < min_covered:
             continue
+        own = ends[i - 1] if i > 0 else 0
         histogram[:] = 0
-        for j in range(max(0, i - length), i):
-            if covered[j]:
-                for entry in range(ends[j - 1] if j > 0 else 0, ends[j]):
-                    histogram[bins[entry] - lowest] += prints[entry]
-                    total[i] += prints[entry]
+        for entry in range(ends[begin - 1] if begin > 0 else 0, own):
+            histogram[bins[entry] - lowest] += counted[entry]
+            total[i] += counted[entry]
         rank = (99 * total[i] + 99) // 100
         below = 0
         threshold = 0
