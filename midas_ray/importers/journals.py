@@ -95,13 +95,25 @@ def check_snapshots(capture: SymbolCapture) -> None:
 
 @contextmanager
 def staging(storage: Storage) -> Iterator[Path]:
-    """A folder beside the data, on the same disk, that is gone when the block ends."""
+    """A folder beside the data, on the same disk, that is gone when the block ends, or at the next import if killed."""
     folder = storage.local_path(f".tmp-import-{os.getpid()}")
-    shutil.rmtree(folder, ignore_errors=True)
+    for left in (folder, *folder.parent.glob(".tmp-import-*")):
+        if left == folder or not _is_running(int(left.name.rpartition("-")[2])):
+            shutil.rmtree(left, ignore_errors=True)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class JournalImport:

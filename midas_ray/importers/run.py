@@ -41,13 +41,17 @@ def import_archives(settings: Import) -> int:
         for path in paths:
             digest = sha256(path)
             if digest in digests:
-                console.err.print(f"{path}: the same content as {files[digests.index(digest)].path}; taken once")
+                console.err.print(
+                    f"{path}: the same content as {files[digests.index(digest)].path}; taken once", markup=False
+                )
             else:
                 files.append(survey_file(path, fmt, venue))
                 digests.append(digest)
             progress.advance(reading)
         for symbol in sorted({symbol for file in files for symbol in file.left_out}):
-            console.err.print(f"{symbol}: left out: expected a symbol of letters and digits such as btcusdt")
+            console.err.print(
+                f"{symbol}: left out: expected a symbol of letters and digits such as btcusdt", markup=False
+            )
         wanted = _selected(captures(files), settings.symbols, fmt)
         wanted = _to_do(wanted, files, digests, storage, venue.name)
         if not wanted:
@@ -60,7 +64,7 @@ def import_archives(settings: Import) -> int:
             for symbol, capture in wanted.items():
                 sources = {digests[index]: files[index].path.name for index in capture.files}
                 written = Ledger(storage, venue.name, symbol).publish(folder / symbol, fmt.name, sources)
-                console.out.print(_summary(capture, files, work.outcomes[symbol], len(written)))
+                console.out.print(_summary(capture, files, work.outcomes[symbol], len(written)), markup=False)
     return 0
 
 

@@ -1,4 +1,5 @@
 import gzip
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -349,6 +350,24 @@ def test_snapshot_in_a_file_of_its_own(tmp_path: Path) -> None:
     paths = [lines_file(tmp_path / "streams.gz", streams), lines_file(tmp_path / "rest.gz", [snapshot(2500, 25)])]
     assert run(tmp_path, "lines", *paths) == 0
     assert payloads(journal(tmp_path)) == [body for _, body in frames]
+
+
+def test_what_a_killed_import_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    left = tmp_path / "data" / f".tmp-import-{killed.pid}" / "btcusdt"
+    left.mkdir(parents=True)
+    assert run(tmp_path, "lines", lines_file(tmp_path / "btc.gz", session())) == 0
+    assert not list((tmp_path / "data").glob(".tmp-import-*"))
+
+
+def test_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("midas_ray.importers.journals.JournalImport._close", interrupted)
+    assert run(tmp_path, "lines", lines_file(tmp_path / "btc.gz", session())) == 130
+    assert not list((tmp_path / "data").rglob("*"))
 
 
 def test_unwritable_folder(tmp_path: Path, capsys: Capsys) -> None:
