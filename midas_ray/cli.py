@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from midas_ray import __version__, settings
 from midas_ray.errors import MidasError, UsageError
+from midas_ray.interrupt import Terminated, termination_unwinds
 
 
 class Command(NamedTuple):
@@ -61,6 +62,8 @@ def _help() -> str:
 
 def run_command(name: str, argv: list[str]) -> int:
     """Run command `name` with flags `argv`; gives its exit code. Raises MidasError."""
+    if name not in COMMANDS:
+        raise UsageError(f"midas: no command {name!r}; expected one of {', '.join(COMMANDS)}")
     command = COMMANDS[name]
     values = settings.parse_settings(command.settings_class, name, argv)
     module, _, function = command.target.partition(":")
@@ -79,12 +82,14 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     name, rest = arguments[0], arguments[1:]
     try:
-        if name not in COMMANDS:
-            raise UsageError(f"midas: no command {name!r}; expected one of {', '.join(COMMANDS)}")
-        return run_command(name, rest)
+        with termination_unwinds():
+            return run_command(name, rest)
     except MidasError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    except Terminated:
+        sys.stderr.write("terminated\n")
+        return 143
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130

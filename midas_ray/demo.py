@@ -1,11 +1,9 @@
 """`midas demo`: every stage once, on simulated data, ending with two reports to open."""
 
-import contextlib
 import os
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ def demo(settings: s.Demo) -> int:
     """Run all stages. Raises MidasError with one line; leaves no process behind, also when interrupted."""
     root = _fresh_folder(Path(settings.data_dir).resolve())
     started = time.monotonic()
-    with _terminate_as_interrupt(), ray_session(s.RaySettings.model_construct(num_cpus=os.cpu_count())):
+    with ray_session(s.RaySettings.model_construct(num_cpus=os.cpu_count())):
         _stages(settings, root)
     out.print(f"\ndone in {time.monotonic() - started:.0f} s; open in a browser:")
     for name in ("data_quality.html", "backtest_results.html"):
@@ -89,17 +87,3 @@ def _fresh_folder(root: Path) -> Path:
             f"midas demo: --data-dir {root}: expected a writable folder, found: {error.strerror}"
         ) from None
     return root
-
-
-@contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM unwinds like Ctrl-C, so that everything started is ended."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -7,10 +7,13 @@ import warnings
 from collections.abc import Iterator
 
 from midas_ray.errors import UsageError
+from midas_ray.interrupt import held_back
 from midas_ray.settings import RaySettings
 
 WORKER_ENVIRONMENT = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
 """Environment of every task: one thread each, so that Ray alone decides how many cores are used."""
+
+_RUNTIME_ENV = {"env_vars": WORKER_ENVIRONMENT}
 
 
 @contextlib.contextmanager
@@ -34,34 +37,39 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    runtime_env = {"env_vars": WORKER_ENVIRONMENT}
     try:
-        if address:
-            try:
-                ray.init(
-                    address=address,
-                    runtime_env=runtime_env,
-                    log_to_driver=False,
-                    logging_level=logging.WARNING,
-                )
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                reason = str(error).splitlines()[0]
-                raise UsageError(f"--ray-address {address}: no Ray cluster answers there ({reason})") from None
-        else:
-            # A local ray.init() would write a token file that later `ray start` picks up: see LOG.md.
-            os.environ["RAY_AUTH_MODE"] = "disabled"
-            ray.init(
-                address="local",
-                num_cpus=settings.num_cpus or os.cpu_count(),
-                object_store_memory=512 * 2**20,
-                include_dashboard=False,
-                runtime_env=runtime_env,
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-                _node_ip_address="127.0.0.1",
-            )
+        with held_back():  # cut in the middle, Ray leaves processes behind
+            _join(address) if address else _start_private(settings)
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield
     finally:
-        ray.shutdown()
+        with held_back():
+            ray.shutdown()
+
+
+def _join(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, runtime_env=_RUNTIME_ENV, log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--ray-address {address}: no Ray cluster answers there ({reason})") from None
+
+
+def _start_private(settings: RaySettings) -> None:
+    import ray
+
+    # A local ray.init() would write a token file that later `ray start` picks up: see LOG.md.
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    ray.init(
+        address="local",
+        num_cpus=settings.num_cpus or os.cpu_count(),
+        object_store_memory=512 * 2**20,
+        include_dashboard=False,
+        runtime_env=_RUNTIME_ENV,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+        _node_ip_address="127.0.0.1",
+    )

@@ -10,6 +10,9 @@ from midas_ray.settings import BookSettings
 from midas_ray.storage import Partition, Storage
 from midas_ray.tables import SCHEMA_VERSION
 
+CODE_VERSION = 1
+"""Raise it when the same raw data give other rows or other metadata: what was reconstructed before is then redone."""
+
 HOUR_MS = 3_600_000
 HOUR_NS = HOUR_MS * 10**6
 
@@ -70,7 +73,7 @@ def hour_keys(files: list[RawFile], settings: BookSettings) -> dict[int, str]:
         near = [file for file in files if hour - 1 <= file.hour <= hour + 1]
         before = [file for file in files if file.hour < hour - 1][-1:]
         inputs = [[file.path, file.size] for file in (*before, *near)]
-        body = [SCHEMA_VERSION, settings.snapshot_interval_ms, settings.order_book_depth, inputs]
+        body = [SCHEMA_VERSION, CODE_VERSION, settings.snapshot_interval_ms, settings.order_book_depth, inputs]
         keys[hour] = hashlib.sha256(json.dumps(body).encode()).hexdigest()
     return keys
 
