@@ -12,13 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from midas_ray.code_version import code_version
 from midas_ray.features.buckets import PriceSource
 from midas_ray.features.clean_hour import HourInput
 from midas_ray.features.daily import DAY_US
 from midas_ray.features.day import history_days
 from midas_ray.features.hour_rows import HOUR_US
 from midas_ray.features.registry import FEATURE_SCHEMA_VERSION
-from midas_ray.features.version import code_version
 from midas_ray.settings import Features
 from midas_ray.storage import Partition, Storage
 
@@ -139,7 +139,7 @@ def hour_inputs(files: SymbolFiles, bucket_us: int) -> tuple[dict[int, HourInput
             symbol=files.symbol,
             start_us=hour,
             bucket_us=bucket_us,
-            key=digest(code_version(), bucket_us, own[hour], stamps),
+            key=digest(code_version("features"), bucket_us, own[hour], stamps),
             book=path["book"],
             book_before=before["book"],
             trades=path["trades"],
@@ -167,7 +167,7 @@ def settings_of(settings: Features, price_source: PriceSource) -> dict[str, Any]
     """What the features depend on beside the data."""
     return {
         "schema_version": str(FEATURE_SCHEMA_VERSION),
-        "code_version": code_version(),
+        "code_version": code_version("features"),
         "time_bucket_ms": str(settings.time_bucket_ms),
         "price_source": price_source,
         "cost_notional_setting": "" if settings.cost_notional is None else repr(settings.cost_notional),

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from midas_ray.capture.journal import OPEN_SUFFIX, SUFFIX
+from midas_ray.code_version import code_version
 from midas_ray.settings import BookSettings
 from midas_ray.storage import Partition, Storage
 from midas_ray.tables import SCHEMA_VERSION
-
-CODE_VERSION = 1
-"""Raise it when the same raw data give other rows or other metadata: what was reconstructed before is then redone."""
 
 HOUR_MS = 3_600_000
 HOUR_NS = HOUR_MS * 10**6
@@ -73,7 +71,13 @@ def hour_keys(files: list[RawFile], settings: BookSettings) -> dict[int, str]:
         near = [file for file in files if hour - 1 <= file.hour <= hour + 1]
         before = [file for file in files if file.hour < hour - 1][-1:]
         inputs = [[file.path, file.size] for file in (*before, *near)]
-        body = [SCHEMA_VERSION, CODE_VERSION, settings.snapshot_interval_ms, settings.order_book_depth, inputs]
+        body = [
+            SCHEMA_VERSION,
+            code_version("venues", "book", "reconstruct"),
+            settings.snapshot_interval_ms,
+            settings.order_book_depth,
+            inputs,
+        ]
         keys[hour] = hashlib.sha256(json.dumps(body).encode()).hexdigest()
     return keys
 
