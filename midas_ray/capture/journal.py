@@ -6,7 +6,6 @@ stays readable whatever happens to the process.
 """
 
 import base64
-import io
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -286,8 +285,3 @@ def _copy_readable_lines(growing: Path, target: Path) -> int:
                 rest, copied = rest[cut:], copied + cut
         os.fsync(output.fileno())
     return copied
-
-
-def read_lines(data: bytes) -> Iterator[bytes]:
-    """Lines of a decompressed block, without newlines."""
-    return iter(io.BytesIO(data).read().splitlines())

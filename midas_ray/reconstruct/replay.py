@@ -178,11 +178,11 @@ class HourReplay:
                     self._note(apply_snapshot(self._book, bytes(line.payload), line.path or ""))
                 except (msgspec.DecodeError, ValueError, OverflowError):
                     self.tally.undecodable += 1
-        elif line.kind == "book":
-            self._load(decode_book_line(raw))
-        elif line.event == "unsynced":
-            self._head(_decode_unsynced(raw))
-            self._book.barrier()
+        elif line.kind == "book" or line.event == "unsynced":
+            try:
+                self._begin_file(line, raw)
+            except (msgspec.DecodeError, ValueError, OverflowError) as error:
+                raise DataError(f"{self.symbol}: damaged head line of a raw file ({error}); move it away") from None
         elif line.event == "open":
             self._breaks.append((line.recv_ns, "down"))
             self._note(self._book.opened())
@@ -190,6 +190,13 @@ class HourReplay:
             self._breaks.append((line.recv_ns, "network"))
             self._book.disconnected()
         self._adopt_scale(self._book.scale)
+
+    def _begin_file(self, line: JournalLine, raw: bytes) -> None:
+        if line.kind == "book":
+            self._load(decode_book_line(raw))
+        else:
+            self._head(_decode_unsynced(raw))
+            self._book.barrier()
 
     def _load(self, line: BookLine) -> None:
         self._head(UnsyncedHead(line.last_trade_id, line.last_trade_ms, line.streams))

@@ -393,3 +393,14 @@ def test_task_survives_encoding() -> None:
 
     task = HourTask(VENUE, SYMBOL, 1, 2, {1: "a", 2: "b"})
     assert msgspec.json.decode(msgspec.json.encode(task), type=HourTask) == task
+
+
+def test_damaged_head_line_is_one_line(tmp_path: Path) -> None:
+    from midas_ray.capture.journal import JournalFile, event_line
+
+    file = JournalFile(tmp_path, VENUE, SYMBOL, START_MS * 10**6)
+    line = event_line(START_MS * 10**6, None, "collector", 0, "unsynced", streams="depth")
+    file.write(line, START_MS * 10**6)
+    file.close()
+    with pytest.raises(DataError, match="damaged head line"):
+        run(tmp_path)
