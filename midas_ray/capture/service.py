@@ -28,7 +28,7 @@ def up(settings: Up) -> int:
     missing = _missing(head, settings)
     if missing or head is None:
         asyncio.run(check_start(settings, missing))
-    if head is None:
+    if head_node.read_head(root) is None:  # what a crashed head left may hold the port; it is ended below
         head_node.check_port_free(settings.dashboard_port)
     with head_node.head_lock(root):
         head = _ensure_head(root, settings.dashboard_port)
@@ -65,9 +65,9 @@ def status(settings: Status) -> int:
     head = _running_head(root)
     if head is None:
         raise HeadError(f"nothing runs for {root}; start it with midas up")
-    from midas_ray.capture.detached import health_of
+    from midas_ray.capture.detached import collector_symbols, health_of
 
-    healths = [health_of(symbol) for symbol in sorted(head.symbols)]
+    healths = [health_of(symbol) for symbol in sorted({*head.symbols, *collector_symbols()})]
     print_status(healths, root)
     console.out.print(f"dashboard {head.dashboard_url}  ray {head.gcs_address}  data {root}")
     return 0 if healths and all(health.state == "live" for health in healths) else 1

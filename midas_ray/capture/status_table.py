@@ -17,13 +17,13 @@ COLUMNS = (
     ("state", "left"),
     ("best bid", "right"),
     ("best ask", "right"),
-    ("spread bps", "right"),
-    ("age s", "right"),
-    ("frames/s", "right"),
+    ("spread\nbps", "right"),
+    ("age\ns", "right"),
+    ("frames\nper s", "right"),
     ("gaps", "right"),
-    ("reconnects", "right"),
-    ("on disk/h", "right"),
-    ("latency ms p50/p99", "right"),
+    ("recon-\nnects", "right"),
+    ("on disk\nper hour", "right"),
+    ("latency ms\np50 / p99", "right"),
 )
 
 

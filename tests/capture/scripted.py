@@ -83,8 +83,10 @@ class ScriptedExchange:
                 transport.abort()
         self._public.clear()
 
-    def _snapshot(self) -> str:
-        sides = {"bids": list(self.bids.items()), "asks": list(self.asks.items())}
+    def _snapshot(self, limit: int = 1000) -> str:
+        bids = sorted(self.bids.items(), key=lambda level: -float(level[0]))[:limit]
+        asks = sorted(self.asks.items(), key=lambda level: float(level[0]))[:limit]
+        sides = {"bids": bids, "asks": asks}
         return json.dumps({"lastUpdateId": self.last_id, **sides})
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
@@ -109,7 +111,8 @@ class ScriptedExchange:
             self.stale -= 1
             return web.Response(text=self._first, content_type="application/json")
         headers = {"X-MBX-USED-WEIGHT-1M": "21"}
-        return web.Response(text=self._snapshot(), content_type="application/json", headers=headers)
+        limit = int(request.query["limit"])
+        return web.Response(text=self._snapshot(limit), content_type="application/json", headers=headers)
 
     async def _info(self, request: web.Request) -> web.Response:
         self.requests.append(request.path_qs)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from midas_ray.capture.claim import claim_symbol
 from midas_ray.simulate.exchange import SimulatedExchange
 from tests.capture.running import frame_numbers, journals, raw_lines, until
 
@@ -20,7 +21,11 @@ async def test_the_actor_answers_restarts_and_leaves_sealed_files(tmp_path: Path
 
     async with SimulatedExchange(["btcusdt"], seed=9, keep_referee=False) as exchange:
         settings = Collect(exchange_url=exchange.url, data_dir=str(tmp_path))
-        actor = await asyncio.to_thread(detached.start_collector, "btcusdt", settings, tmp_path)
+        with claim_symbol(tmp_path, settings.venue, "btcusdt"):
+            actor = await asyncio.to_thread(detached.start_collector, "btcusdt", settings, tmp_path)
+            health = await actor.health.remote()
+            assert health.state == "failed"
+            assert f"btcusdt: a collector already writes under {tmp_path}" in health.error
         (health,) = await asyncio.to_thread(detached.wait_until_live, {"btcusdt": actor})
         again = await asyncio.to_thread(detached.start_collector, "btcusdt", settings, tmp_path)
         assert (await again.health.remote()).pid == health.pid

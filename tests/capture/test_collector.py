@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from midas_ray.capture.collector import Collector
+from midas_ray.capture.recorder import Recorder
+from midas_ray.capture.rest import RestClient
+from midas_ray.errors import StorageError
+from midas_ray.log import stage_logger
+from midas_ray.settings import Collect
 from midas_ray.simulate.exchange import SimulatedExchange
+from midas_ray.venues import get_venue
 from tests.capture.running import collecting, frame_numbers, journals, raw_lines, replayed, until, whole_book
 from tests.capture.scripted import ScriptedExchange
 
@@ -180,3 +187,31 @@ async def test_rotation_by_size_keeps_every_frame_and_each_file_stands_alone(tmp
     assert numbers == list(range(1, len(numbers) + 1))
     assert all(lines[0]["kind"] == "book" for lines in files[1:])
     assert collector.health().n_files == len(paths)
+
+
+async def test_a_full_disk_ends_the_collector_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sockets do not run on behind a dead writer."""
+
+    def full(_recorder: Recorder) -> None:
+        raise StorageError("cannot write x: no space left on device; free space")
+
+    async with ScriptedExchange() as exchange:
+        settings = Collect(exchange_url=exchange.url, data_dir=str(tmp_path))
+        async with RestClient(get_venue(settings.venue), exchange.url) as rest:
+            collector = Collector("btcusdt", settings, tmp_path, rest, stage_logger(tmp_path, "collector", "full"))
+            monkeypatch.setattr(Recorder, "flush", full)
+            with pytest.raises(StorageError, match="no space left on device"):
+                await collector.run()
+        await until(lambda: exchange.listeners == 0, "the end of the connections")
+    assert collector.state == "connecting"
+
+
+async def test_levels_beyond_the_known_depth_are_not_shown(tmp_path: Path) -> None:
+    async with ScriptedExchange() as exchange:
+        exchange.bids |= {f"{98 + level / 10:.1f}": "1" for level in range(4)}  # 7 bids: the snapshot cuts off 2
+        async with collecting(exchange.url, tmp_path, snapshot_limit=5) as collector:
+            await _live(exchange, collector)
+            await exchange.depth({"97.0": "9"}, {})
+            await until(lambda: collector.recorder.book.last_id == exchange.last_id, "the update")
+            top = collector.top(10)
+    assert [px for px, _ in top.bids] == ["100.0", "99.9", "99.8", "98.3", "98.2"]
