@@ -639,7 +639,7 @@ def refresh_top(keys, sizes, counts, known, top_keys, top_sizes, top_known):
 
 
 @njit(cache=True)
-def _emit_rows(
+def emit_rows(
     until_ms,
     step_ms,
     first_ms,
@@ -702,48 +702,6 @@ def _emit_rows(
 
 
 @njit(cache=True)
-def emit_rows_until(
-    until_ms,
-    step_ms,
-    first_ms,
-    last_ms,
-    state,
-    keys,
-    sizes,
-    counts,
-    known,
-    ofi,
-    ofi_known,
-    row_ints,
-    row_keys,
-    row_sizes,
-    row_known,
-    row_ofi,
-    n_rows,
-):
-    """Grid rows up to `until_ms` without a new event, such as those of a gap that the data end in."""
-    return _emit_rows(
-        until_ms,
-        step_ms,
-        first_ms,
-        last_ms,
-        state,
-        keys,
-        sizes,
-        counts,
-        known,
-        ofi,
-        ofi_known,
-        row_ints,
-        row_keys,
-        row_sizes,
-        row_known,
-        row_ofi,
-        n_rows,
-    )
-
-
-@njit(cache=True)
 def replay(
     depth,
     first,
@@ -792,7 +750,7 @@ def replay(
             return GAP_FOUND, i, n_rows
         clock_ms = max(state[CLOCK_MS], depth[i, DEPTH_MS])
         if step_ms > 0:
-            n_rows, finished = _emit_rows(
+            n_rows, finished = emit_rows(
                 clock_ms,
                 step_ms,
                 first_ms,

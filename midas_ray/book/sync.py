@@ -293,7 +293,7 @@ class BookSync:
             return
         ladder, sink, finished = self.ladder, self.sink, False
         while not finished:
-            sink.n_rows, finished = k.emit_rows_until(
+            sink.n_rows, finished = k.emit_rows(
                 *(self._seen_ms, sink.step_ms, sink.first_ms, sink.last_ms),
                 *(self.state, ladder.keys, ladder.sizes, ladder.counts, ladder.known, self._ofi, self._ofi_known),
                 *(sink.ints, sink.keys, sink.sizes, sink.known, sink.ofi, sink.n_rows),

@@ -399,7 +399,7 @@ def test_damaged_head_line_is_one_line(tmp_path: Path) -> None:
     from midas_ray.capture.journal import JournalFile, event_line
 
     file = JournalFile(tmp_path, VENUE, SYMBOL, START_MS * 10**6)
-    line = event_line(START_MS * 10**6, None, "collector", 0, "unsynced", streams="depth")
+    line = event_line(START_MS * 10**6, None, "collector", 0, "unsynced", last_trade_id="x")
     file.write(line, START_MS * 10**6)
     file.close()
     with pytest.raises(DataError, match="damaged head line"):
