@@ -53,6 +53,7 @@ class Collector:
             max_bytes=settings.journal_max_mb * 2**20,
             level=settings.compression_level,
         )
+        self.started = asyncio.Event()
         self.ever_live = False
         self._rest = rest
         self._log = log
@@ -95,6 +96,7 @@ class Collector:
         feeders = [asyncio.create_task(link.run()) for link in self._links]
         feeders.append(asyncio.create_task(self._snapshots.run()))
         stopping = asyncio.create_task(self._stopping.wait())
+        self.started.set()
         self._log.info("started", journal=str(self.recorder.path), connections=len(self._links))
         try:
             await asyncio.wait([writer, stopping, *feeders], return_when=asyncio.FIRST_COMPLETED)
@@ -197,7 +199,9 @@ class Collector:
 
     @property
     def state(self) -> str:
-        """`live`, `syncing`, `gap` or `connecting`."""
+        """`starting`, `connecting`, or the book's: `live`, `syncing`, `gap`."""
+        if not self.started.is_set():
+            return "starting"
         carries_depth = any(link.connected for link in self._links if "depth" in link.kinds)
         return self.recorder.book.state_name if carries_depth else "connecting"
 

@@ -55,18 +55,29 @@ async def _run(collectors: list[Collector], duration_s: float | None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, signal.Signals(number).name)
     runs = [asyncio.create_task(collector.run()) for collector in collectors]
-    display = asyncio.create_task(_display(collectors))
+    helpers = [asyncio.create_task(_display(collectors))]
+    if duration_s is not None:
+        helpers.append(asyncio.create_task(_stop_after(collectors, duration_s)))
     try:
-        await asyncio.wait(runs, timeout=duration_s, return_when=asyncio.FIRST_COMPLETED)
-        stop("the duration has passed" if duration_s is not None else "another collector failed")
+        await asyncio.wait(runs, return_when=asyncio.FIRST_COMPLETED)
+        stop("another collector failed")  # changes nothing where all were told to stop
         await asyncio.gather(*runs)
     finally:
-        display.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await display
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
         await asyncio.gather(*runs, return_exceptions=True)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+async def _stop_after(collectors: list[Collector], duration_s: float) -> None:
+    """Stop all once each has captured for so long."""
+    for collector in collectors:
+        await collector.started.wait()
+    await asyncio.sleep(duration_s)
+    for collector in collectors:
+        collector.stop("the duration has passed")
 
 
 async def _display(collectors: list[Collector]) -> None:

@@ -30,7 +30,7 @@ class TopOfBook:
 class Health:
     """State and counts of a collector since it started.
 
-    state: `live`, `syncing`, `gap`, `connecting` (no connection carries depth) or `failed` (see `error`).
+    state: `live`, `syncing`, `gap`, `starting`, `connecting` (no connection carries depth) or `failed` (see `error`).
     exchange_ms: exchange time of the last applied event. age_s: seconds since the last frame, per stream kind.
     frames, frames_per_s: messages received, and their rate over the last 10 s. bytes: of messages, as received.
     bytes_on_disk: compressed, all files of this run. latency_ms: (median, 99th percentile) from the exchange's event

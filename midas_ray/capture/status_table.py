@@ -21,7 +21,6 @@ COLUMNS = (
     ("age\ns", "right"),
     ("frames\nper s", "right"),
     ("gaps", "right"),
-    ("recon-\nnects", "right"),
     ("on disk\nper hour", "right"),
     ("latency ms\np50 / p99", "right"),
 )
@@ -39,7 +38,6 @@ def status_row(health: Health) -> list[str]:
         "-" if age_s is None else f"{age_s:.1f}",
         f"{health.frames_per_s:.1f}",
         str(health.gaps),
-        str(health.reconnects),
         "-" if health.bytes_per_hour is None else console.size_text(health.bytes_per_hour),
         "-" if health.latency_ms is None else f"{health.latency_ms[0]:.0f} / {health.latency_ms[1]:.0f}",
     ]
@@ -56,7 +54,7 @@ def disk_line(healths: list[Health], free_bytes: int) -> str:
 
 def print_status(healths: list[Health], root: Path) -> None:
     """Print the table, the disk's state, and the errors there are."""
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for title, side in COLUMNS:
         table.add_column(title, justify="right" if side == "right" else "left", no_wrap=True)
     for health in healths:

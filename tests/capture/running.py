@@ -20,7 +20,7 @@ from midas_ray.capture.recorder import apply_snapshot
 from midas_ray.capture.rest import RestClient
 from midas_ray.log import stage_logger
 from midas_ray.settings import Collect
-from midas_ray.venues import get_venue
+from midas_ray.venues import Venue, get_venue
 from midas_ray.venues.base import frame_address
 from midas_ray.venues.messages import DepthUpdate, Level
 
@@ -70,7 +70,7 @@ def frame_numbers(lines: list[dict[str, Any]]) -> list[int]:
     return [line["n"] for line in lines if line["kind"] in ("ws", "rest")]
 
 
-def replayed(path: Path) -> BookSync:
+def replayed(path: Path, venue: Venue) -> BookSync:
     """The book that a file alone comes to."""
     book = BookSync()
     with path.open("rb") as stream:
@@ -82,7 +82,7 @@ def replayed(path: Path) -> BookSync:
         elif line.kind == "event" and line.event == "open":
             book.opened()
         elif line.kind == "ws" and line.payload and frame_address(bytes(line.payload)) == ("depth", "btcusdt"):
-            _apply(book, line.recv_ns, _data(line.payload))
+            _apply(book, venue, line.recv_ns, _data(line.payload))
     return book
 
 
@@ -90,11 +90,11 @@ def _data(payload: bytes | msgspec.Raw) -> bytes:
     return bytes(msgspec.json.decode(bytes(payload), type=dict[str, msgspec.Raw])["data"])
 
 
-def _apply(book: BookSync, recv_ns: int, data: bytes) -> None:
+def _apply(book: BookSync, venue: Venue, recv_ns: int, data: bytes) -> None:
     message = msgspec.json.decode(data, type=DepthUpdate)
     while True:
         try:
-            events = decode_depth(message, recv_ns, "T", True, book.scale)
+            events = decode_depth(message, recv_ns, venue.depth_clock, venue.has_previous_id, book.scale)
         except ScaleTooSmallError as error:
             book.rescale(error.scale)
             continue

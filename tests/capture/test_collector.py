@@ -36,9 +36,10 @@ async def _live(exchange: ScriptedExchange, collector: object) -> None:
     await until(lambda: collector.state == "live", "a live book")  # type: ignore[attr-defined]
 
 
-async def test_live_book_is_the_exchanges_and_the_journals(tmp_path: Path) -> None:
-    async with SimulatedExchange(["btcusdt"], seed=3) as exchange:
-        async with collecting(exchange.url, tmp_path, depth_speed_ms=100) as collector:
+@pytest.mark.parametrize("venue", ["binance-futures", "binance-spot"])
+async def test_live_book_is_the_exchanges_and_the_journals(tmp_path: Path, venue: str) -> None:
+    async with SimulatedExchange(["btcusdt"], seed=3, venue=venue) as exchange:
+        async with collecting(exchange.url, tmp_path, venue=venue) as collector:
             await until(lambda: collector.recorder.counters.frames.get("depth", 0) >= 20, "20 depth messages")
             top = collector.top(10)
         live = collector.recorder.book
@@ -48,7 +49,7 @@ async def test_live_book_is_the_exchanges_and_the_journals(tmp_path: Path) -> No
     assert [(Decimal(px), Decimal(size)) for px, size in top.bids] == best_bids
     assert [(Decimal(px), Decimal(size)) for px, size in top.asks] == best_asks
     (path,) = journals(tmp_path)
-    again = replayed(path)
+    again = replayed(path, get_venue(venue))
     assert (again.last_id, again.clock_ms, again.live) == (live.last_id, live.clock_ms, True)
     assert whole_book(again) == whole_book(live)
 
