@@ -89,6 +89,14 @@ def _end_rows(hour: Hour, book: GridRows, statistics: BookStatistics) -> None:
         statistics.end_lots[:, side] = to_ints(np.where(known, sz, 0.0), book.sz_scale)
 
 
+def _empty_flow_rows(hour: Hour, book: GridRows, mids: _MidRows) -> IntArray:
+    """Live rows per bucket without a best-level flow, since a side was empty at their interval's start or end."""
+    empty = mids.mid == kernels.MID_UNDEFINED
+    begins_empty = empty[:-1] & (np.diff(mids.ts_us) == book.grid_us)
+    unknown = book.live & np.isnan(book.ofi[:, 0]) & (empty[1:] | begins_empty)
+    return np.bincount(row_buckets(hour, book)[unknown], minlength=hour.n)
+
+
 def _second_mids(hour: Hour, mids: _MidRows) -> IntArray:
     """The mid at each whole second of the hour, its start included."""
     at_second = (mids.ts_us - hour.start_us) % SECOND_US == 0
@@ -119,6 +127,7 @@ def _book_statistics(hour: Hour, book: GridRows, mids: _MidRows) -> BookStatisti
         imbalance_rows=imbalance_rows,
         imbalance_sum=imbalance_sum,
         ofi_rows=ofi_rows,
+        ofi_empty_rows=_empty_flow_rows(hour, book, mids),
         ofi_lots=ofi_lots,
         notional=notional,
         px_scale=np.full(n, book.px_scale),

@@ -4,7 +4,7 @@ e_n = q^b_n 1{P^b_n >= P^b_(n-1)} - q^b_(n-1) 1{P^b_n <= P^b_(n-1)}
     - q^a_n 1{P^a_n <= P^a_(n-1)} + q^a_(n-1) 1{P^a_n >= P^a_(n-1)}
 
 Null rule of the family: a sum needs every grid row of the bucket, live and with a known flow (that of the first live
-row after a gap is not): else gap.
+row after a gap is not): else gap; undefined where only an empty side of the book kept a flow from being known.
 """
 
 import numpy as np
@@ -21,7 +21,8 @@ _LEVELS = 10
 
 
 def _flow_gap(b: Buckets) -> BoolArray:
-    gap: BoolArray = (b.book.expected == 0) | (b.book.ofi_rows[:, 0] < b.book.expected)
+    accounted = b.book.ofi_rows[:, 0] + b.book.ofi_empty_rows
+    gap: BoolArray = (b.book.expected == 0) | (accounted < b.book.expected)
     return gap
 
 
@@ -33,7 +34,8 @@ def _common_lots(b: Buckets) -> tuple[IntArray, float]:
 
 def ofi(b: Buckets) -> Column:
     """Sum of e_n over the bucket's depth events at the best level, base units (Cont, Kukanov and Stoikov 2014)."""
-    return column(b.book.ofi_lots[:, 0] / b.book.sz_scale, gap=_flow_gap(b))
+    empty = b.book.ofi_empty_rows > 0
+    return column(b.book.ofi_lots[:, 0] / b.book.sz_scale, gap=_flow_gap(b), undefined=empty)
 
 
 def ofi_10(b: Buckets) -> Column:
@@ -45,12 +47,13 @@ def ofi_10(b: Buckets) -> Column:
 def ofi_cumulative(b: Buckets) -> Column:
     """Sum of ofi since the latest of 00:00 UTC, the end of the last gap, the start of the data, base units.
 
-    The bucket that ends at 00:00 closes the old day. A bucket with a gap is a gap, and the next one starts at 0.
+    The bucket that ends at 00:00 closes the old day. A bucket whose ofi is null is so too, and the next starts at 0.
     """
     flow = ofi(b)
     lots, scale = _common_lots(b)
-    starts = flow.gap | ((b.ts_us - b.bucket_us) % DAY_US == 0)
-    return column(kernels.sum_since(lots, starts, flow.gap) / scale, gap=flow.gap)
+    starts = ~flow.known | ((b.ts_us - b.bucket_us) % DAY_US == 0)
+    undefined = ~(flow.known | flow.gap)
+    return column(kernels.sum_since(lots, starts, ~flow.known) / scale, gap=flow.gap, undefined=undefined)
 
 
 def ofi_normalized(b: Buckets) -> Column:
@@ -60,7 +63,7 @@ def ofi_normalized(b: Buckets) -> Column:
     bid = mean_column(book, book.side_lots[:, 0, 0], book.side_rows[:, 0, 0], book.sz_scale)
     ask = mean_column(book, book.side_lots[:, 1, 0], book.side_rows[:, 1, 0], book.sz_scale)
     depth = (bid.values + ask.values) / 2.0
-    return column(divide(flow.values, depth), gap=flow.gap, undefined=~(depth > 0))
+    return column(divide(flow.values, depth), gap=flow.gap, undefined=~(flow.known & (depth > 0)))
 
 
 def ofi_multilevel(b: Buckets) -> Column:

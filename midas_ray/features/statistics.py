@@ -91,6 +91,8 @@ class BookStatistics(PerBucket):
     imbalance_sum: FloatArray = field(metadata=_of(np.float64, (3,)))
     ofi_rows: IntArray = field(metadata=_of(np.int64, (10,)))
     """Live rows whose order flow imbalance at that level is known."""
+    ofi_empty_rows: IntArray = field(metadata=_of(np.int64))
+    """Live rows whose flow is not known at any level, since a side of the book was empty."""
     ofi_lots: IntArray = field(metadata=_of(np.int64, (10,)))
     notional: IntArray = field(metadata=_of(np.int64, (3,)))
     """Sum over live rows of px x lots of both sides' ten levels, as three limbs of 27 bits: see `limbs_to_ints`."""

@@ -57,8 +57,9 @@ def trade_sign_autocorr(b: Buckets) -> Column:
     trades = b.statistics.trades
     pairs = np.maximum(trades.rows - 1, 0)
     earlier, later, product = trades.sign_sums.T
-    variances = (pairs * pairs - earlier * earlier) * (pairs * pairs - later * later)
-    value = divide(pairs * product - earlier * later, np.sqrt(variances.astype(np.float64)))
+    squares = (pairs * pairs - earlier * earlier, pairs * pairs - later * later)
+    variances = squares[0].astype(np.float64) * squares[1]  # pairs^4 leaves 63 bits at 55,000 prints
+    value = divide(pairs * product - earlier * later, np.sqrt(variances))
     undefined = (trades.rows < MIN_SIGNS) | (variances == 0)
     return column(np.clip(value, -1.0, 1.0), gap=b.trade_gap, undefined=undefined)
 

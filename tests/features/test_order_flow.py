@@ -31,6 +31,20 @@ def test_ofi_needs_every_row_with_a_known_flow() -> None:
     assert values(buckets(rows | {3: Row([], [], live=False)}), "ofi", 1) == ["gap"]
 
 
+def test_an_empty_side_makes_the_flow_undefined_not_a_gap() -> None:
+    """The book was known all the time; the row after it has no flow either, since its interval began one-sided."""
+    rows = flows([1.0, 2.0, 3.0])
+    one_sided = Row(rows[15].bids, [], [None] * 10)
+    rows |= {15: one_sided, 16: row([None] * 10)}
+    b = buckets(rows)
+    assert values(b, "ofi", 3) == [1.0, "undefined", 3.0]
+    assert values(b, "ofi_cumulative", 3) == [1.0, "undefined", 3.0]
+    assert values(b, "ofi_normalized", 3)[1] == values(b, "ofi_multilevel", 3)[1] == "undefined"
+    assert values(buckets(rows | {18: row([None] * 10)}), "ofi", 2) == [1.0, "gap"]
+    del rows[15]
+    assert values(buckets(rows), "ofi", 2) == [1.0, "gap"]
+
+
 def test_ofi_10_needs_ten_buckets() -> None:
     found = values(buckets(flows([float(i) for i in range(1, 13)])), "ofi_10", 12)
     assert found == ["warm-up"] * 9 + [55.0, 65.0, 75.0]

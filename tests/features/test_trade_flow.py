@@ -36,6 +36,14 @@ def test_sign_autocorrelation_is_the_correlation_of_neighbours() -> None:
     assert values(buckets(trades=trades), "trade_sign_autocorr", 1) == [pytest.approx(expected, abs=1e-15)]
 
 
+def test_sign_autocorrelation_of_a_bucket_with_very_many_prints() -> None:
+    """60,000 prints: the products of the sums leave 63 bits."""
+    signs = np.where(np.arange(60_000) % 3 == 0, 1, -1)
+    trades = prints(*[(1 + i / 10_000, 100.0, 1.0, "buy" if sign > 0 else "sell") for i, sign in enumerate(signs)])
+    expected = np.corrcoef(signs[:-1], signs[1:])[0, 1]
+    assert values(buckets(trades=trades), "trade_sign_autocorr", 1) == [pytest.approx(expected, abs=1e-12)]
+
+
 @pytest.mark.parametrize("signs", ["bs", "bbbb", "bbbs", "sbbb"])
 def test_sign_autocorrelation_is_undefined_on_few_or_constant_signs(signs: str) -> None:
     trades = prints(*[(1 + i, 100.0, 1.0, "buy" if sign == "b" else "sell") for i, sign in enumerate(signs)])
