@@ -34,7 +34,7 @@ def clean_data(settings: CleanData, now: datetime | None = None) -> int:
     if settings.dry_run:
         console.out.print(f"would delete {what}")
         return 0
-    if not settings.yes and not _confirmed(what):
+    if not settings.assume_yes and not _confirmed(what):
         console.out.print("nothing deleted")
         return 1
     for partition, paths in doomed.items():
@@ -62,7 +62,9 @@ def _doomed(storage: Storage, settings: CleanData, now: datetime) -> dict[Partit
 
 def _confirmed(what: str) -> bool:
     if not sys.stdin.isatty():
-        raise UsageError("midas clean-data: expected a terminal to ask, found none; add --yes to delete without asking")
+        raise UsageError(
+            "midas clean-data: expected a terminal to ask, found none; add --assume-yes to delete without asking"
+        )
     return input(f"delete {what}? [y/N] ").strip().lower() in {"y", "yes"}
 
 

@@ -54,6 +54,15 @@ def _check_depth_levels(value: int) -> int:
     return value
 
 
+def _check_divides_hour(value_ms: int) -> int:
+    if 3_600_000 % value_ms:
+        raise ValueError("expected a divisor of one hour (3600000 ms), so that every hour begins on the grid")
+    return value_ms
+
+
+GridMs = Annotated[int, AfterValidator(_check_divides_hour)]
+
+
 class MidasSettings(BaseSettings):
     """Base of every command's settings: where all data lies."""
 
@@ -125,14 +134,14 @@ class JournalSettings(MidasSettings):
 
 
 class BookSettings(MidasSettings):
-    snapshot_interval_ms: int = Field(100, ge=10, le=60000, description="grid of the reconstructed book, ms")
+    snapshot_interval_ms: GridMs = Field(100, ge=10, le=60000, description="grid of the reconstructed book, ms")
     order_book_depth: Annotated[int, AfterValidator(_check_depth_levels)] = Field(
         10, description="levels a side written to clean/book, 10 to 50"
     )
 
 
 class BucketSettings(MidasSettings):
-    time_bucket_ms: int = Field(60000, ge=1000, le=3600000, description="length of a feature bucket, ms")
+    time_bucket_ms: GridMs = Field(60000, ge=1000, le=3600000, description="length of a feature bucket, ms")
 
 
 class ModelSettings(MidasSettings):
@@ -294,7 +303,7 @@ class CleanData(SelectedSymbolSettings):
 
     older_than: DurationS | None = Field(None, gt=0, description="only days that ended this long ago: 7d; empty = all")
     dry_run: bool = Field(False, description="show what would go, delete nothing")
-    yes: bool = Field(False, description="do not ask")
+    assume_yes: bool = Field(False, description="delete without asking")
 
 
 class Doctor(MidasSettings):

@@ -38,7 +38,7 @@ def _files(root: Path) -> set[str]:
 def test_old_days_of_the_chosen_symbols_go(tmp_path: Path) -> None:
     _filled(tmp_path)
     before = _files(tmp_path)
-    settings = CleanData(data_dir=str(tmp_path), symbols=("btcusdt",), older_than="7d", yes=True)
+    settings = CleanData(data_dir=str(tmp_path), symbols=("btcusdt",), older_than="7d", assume_yes=True)
     assert clean_data(settings, NOW) == 0
     gone = before - _files(tmp_path)
     assert gone == {name for name in before if "symbol=btcusdt" in name and f"date={OLD}" in name and VENUE in name}
@@ -49,7 +49,7 @@ def test_old_days_of_the_chosen_symbols_go(tmp_path: Path) -> None:
 def test_a_day_that_ended_just_now_stays(tmp_path: Path) -> None:
     _filled(tmp_path)
     before = _files(tmp_path)
-    settings = CleanData(data_dir=str(tmp_path), older_than="7d", yes=True)
+    settings = CleanData(data_dir=str(tmp_path), older_than="7d", assume_yes=True)
     assert clean_data(settings, datetime(2026, 1, 8, 23, 59, tzinfo=UTC)) == 0
     assert _files(tmp_path) == before
     assert clean_data(settings, datetime(2026, 1, 9, 0, 0, tzinfo=UTC)) == 0
@@ -58,7 +58,7 @@ def test_a_day_that_ended_just_now_stays(tmp_path: Path) -> None:
 
 def test_everything_means_partitions_only_and_no_open_file(tmp_path: Path) -> None:
     _filled(tmp_path)
-    assert main(["clean-data", "--data-dir", str(tmp_path), "--yes"]) == 0
+    assert main(["clean-data", "--data-dir", str(tmp_path), "--assume-yes"]) == 0
     left = _files(tmp_path)
     assert left == {
         *OTHERS,
@@ -82,7 +82,7 @@ def test_without_a_terminal_nobody_is_asked(
     before = _files(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert main(["clean-data", "--data-dir", str(tmp_path)]) == 2
-    assert "add --yes" in capsys.readouterr().err
+    assert "add --assume-yes" in capsys.readouterr().err
     assert _files(tmp_path) == before
 
 
