@@ -60,7 +60,14 @@ def _check_divides_hour(value_ms: int) -> int:
     return value_ms
 
 
+def _check_bucket(value_ms: int) -> int:
+    if value_ms % 1000 or 3_600_000 % value_ms:
+        raise ValueError("expected whole seconds that divide an hour, such as 10000 or 60000")
+    return value_ms
+
+
 GridMs = Annotated[int, AfterValidator(_check_divides_hour)]
+BucketMs = Annotated[int, AfterValidator(_check_bucket)]
 
 
 class MidasSettings(BaseSettings):
@@ -141,7 +148,7 @@ class BookSettings(MidasSettings):
 
 
 class BucketSettings(MidasSettings):
-    time_bucket_ms: GridMs = Field(60000, ge=1000, le=3600000, description="length of a feature bucket, ms")
+    time_bucket_ms: BucketMs = Field(60000, ge=1000, le=3600000, description="length of a feature bucket, ms")
 
 
 class ModelSettings(MidasSettings):

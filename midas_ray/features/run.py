@@ -10,7 +10,6 @@ from midas_ray.console import out, progress_bar
 from midas_ray.errors import DataError, MidasError, UsageError
 from midas_ray.features.bars_of_buckets import BAR_US
 from midas_ray.features.buckets import PriceSource
-from midas_ray.features.hour_rows import HOUR_US, SECOND_US
 from midas_ray.features.pipeline import Result, compute
 from midas_ray.features.plan import SymbolFiles, plan_symbol, settings_of, symbol_files
 from midas_ray.features.summary import symbol_summary
@@ -25,7 +24,6 @@ MAX_RETRIES = 2
 def features(settings: Features) -> int:
     """Bring features/ up to date with clean/. Raises DataError, SchemaError, UsageError with one line."""
     storage = Storage(settings.data_dir)
-    check_bucket(settings.time_bucket_ms)
     files = chosen_files(storage, settings)
     check_bars(files, settings.time_bucket_ms)
     price_source = reference_price(files)
@@ -37,15 +35,6 @@ def features(settings: Features) -> int:
     for plan in plans:
         out.print(symbol_summary(storage, plan))
     return 0
-
-
-def check_bucket(time_bucket_ms: int) -> None:
-    """Raises UsageError for a bucket that does not tile the hours of the clock in whole seconds."""
-    bucket_us = time_bucket_ms * 1000
-    if bucket_us % SECOND_US or HOUR_US % bucket_us:
-        raise UsageError(
-            f"--time-bucket-ms {time_bucket_ms}: expected whole seconds that divide an hour, such as 10000 or 60000"
-        )
 
 
 def check_bars(files: Sequence[SymbolFiles], time_bucket_ms: int) -> None:
