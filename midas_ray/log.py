@@ -7,7 +7,9 @@ from typing import Literal
 
 import structlog
 
+from midas_ray.console import out
 from midas_ray.errors import StorageError
+from midas_ray.storage import Storage
 
 Stage = Literal["collector", "processor", "features"]
 STAGES: tuple[Stage, ...] = ("collector", "processor", "features")
@@ -52,3 +54,21 @@ def stage_logger(data_dir: Path, stage: Stage, part: str | None = None) -> struc
         cache_logger_on_first_use=True,
     )
     return bound.bind(stage=stage) if part is None else bound.bind(stage=stage, part=part)
+
+
+class Reporter:
+    """Results of a stage: printed, and kept in its log where the data folder is a local one."""
+
+    def __init__(self, storage: Storage, stage: Stage) -> None:
+        self._log = stage_logger(storage.local_path(), stage) if storage.is_local else None
+
+    def result(self, line: str) -> None:
+        """A line of results, for the terminal and the log."""
+        out.print(line)
+        if self._log is not None:
+            self._log.info(line)
+
+    def failure(self, line: str) -> None:
+        """A failure, for the log: the error that is raised tells the user."""
+        if self._log is not None:
+            self._log.error(line)

@@ -25,6 +25,8 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    # A submitted job brings the same variables in its own runtime environment.
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Only this argument of Ray Data 2.60 carries max_retries to its tasks.
     warnings.filterwarnings("ignore", message=".*ray_remote_args.* is deprecated")

@@ -6,13 +6,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from midas_ray.console import out, progress_bar
+from midas_ray.console import progress_bar
 from midas_ray.errors import DataError, MidasError, UsageError
 from midas_ray.features.bars_of_buckets import BAR_US
 from midas_ray.features.buckets import PriceSource
 from midas_ray.features.pipeline import Result, compute
 from midas_ray.features.plan import SymbolFiles, plan_symbol, settings_of, symbol_files
 from midas_ray.features.summary import symbol_summary
+from midas_ray.log import Reporter
 from midas_ray.ray_session import ray_session
 from midas_ray.settings import Features
 from midas_ray.storage import Storage
@@ -32,8 +33,9 @@ def features(settings: Features) -> int:
     if any(plan.days for plan in plans):
         with ray_session(settings):
             compute(storage, plans, RaySpread(storage))
+    report = Reporter(storage, "features")
     for plan in plans:
-        out.print(symbol_summary(storage, plan))
+        report.result(symbol_summary(storage, plan))
     return 0
 
 

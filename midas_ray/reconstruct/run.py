@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
-from midas_ray.console import out, progress_bar
+from midas_ray.console import progress_bar
 from midas_ray.errors import DataError, MidasError
+from midas_ray.log import Reporter
 from midas_ray.ray_session import ray_session
 from midas_ray.reconstruct.plan import HourTask, hour_keys, plan_tasks, raw_files, read_manifest
 from midas_ray.reconstruct.task import reconstruct_hours
@@ -19,6 +20,7 @@ def reconstruct(settings: Reconstruct) -> int:
     storage = Storage(settings.data_dir)
     symbols = chosen_symbols(storage, settings)
     storage.check_writable()
+    report = Reporter(storage, "processor")
     started = time.monotonic()
     tasks: list[HourTask] = []
     fresh = 0
@@ -30,10 +32,12 @@ def reconstruct(settings: Reconstruct) -> int:
         tasks += plan_tasks(settings.venue, symbol, files, keys, done)
     results = run_tasks(settings, tasks) if tasks else []
     for symbol in symbols:
-        out.print(summary(symbol, [result for result in results if result["symbol"] == symbol]))
+        report.result(summary(symbol, [result for result in results if result["symbol"] == symbol]))
     hours = sum(len(task.keys) for task in tasks)
-    out.print(f"reconstruct: {hours} hours looked at, {fresh} up to date, {time.monotonic() - started:.1f} s")
+    report.result(f"reconstruct: {hours} hours looked at, {fresh} up to date, {time.monotonic() - started:.1f} s")
     failures = [result["error"] for result in results if "error" in result]
+    for failure in failures:
+        report.failure(failure)
     if failures:
         raise DataError("; ".join(dict.fromkeys(failures)))
     return 0
