@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import warnings
 from collections.abc import Iterator
 
 from midas_ray.errors import UsageError
@@ -28,8 +27,6 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
     # A submitted job brings the same variables in its own runtime environment.
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Only this argument of Ray Data 2.60 carries max_retries to its tasks.
-    warnings.filterwarnings("ignore", message=".*ray_remote_args.* is deprecated")
     address = settings.ray_address or os.environ.get("RAY_ADDRESS")
     if address and address.startswith(("127.0.0.1:", "localhost:")):
         # Else Ray takes loopback for this machine's address on the network, where `midas up`'s head does not listen.

@@ -1,13 +1,9 @@
 """`midas features`: plans the days that are not up to date, spreads the work over Ray, says what came out."""
 
-import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import msgspec
-
-from midas_ray.console import progress_bar
-from midas_ray.errors import DataError, MidasError, UsageError
+from midas_ray.errors import DataError, UsageError
 from midas_ray.features.bars_of_buckets import BAR_US
 from midas_ray.features.buckets import PriceSource
 from midas_ray.features.pipeline import Result, compute
@@ -16,10 +12,10 @@ from midas_ray.features.summary import symbol_summary
 from midas_ray.log import Reporter
 from midas_ray.ray_session import ray_session
 from midas_ray.settings import Features
+from midas_ray.spread import errors_of, spread
 from midas_ray.storage import Storage
 
 T = TypeVar("T")
-MAX_RETRIES = 2
 
 
 def features(settings: Features) -> int:
@@ -87,32 +83,9 @@ class RaySpread:
 
     def __call__(self, label: str, work: Callable[[Storage, T], Result], tasks: Sequence[T]) -> list[Result]:
         """Raises DataError naming every task that failed, after the others finished."""
-        if not tasks:
-            return []
-        import ray
-
-        data_dir, kind = self._data_dir, type(tasks[0])
-
-        def run(row: dict[str, Any]) -> dict[str, Any]:
-            try:
-                result = work(Storage(data_dir), msgspec.json.decode(row["task"], type=kind))
-            except MidasError as error:
-                result = {"error": str(error)}
-            return {"result": msgspec.json.encode(result)}
-
-        items = [{"task": msgspec.json.encode(task)} for task in tasks]
-        dataset = ray.data.from_items(items, override_num_blocks=len(items))
-        with warnings.catch_warnings():
-            # Ray 2.60 deprecates this way to say max_retries, and has no other; without it a crash is retried for ever.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            spread = dataset.map(run, num_cpus=1, max_retries=MAX_RETRIES)
-        results: list[Result] = []
-        with progress_bar() as progress:
-            bar = progress.add_task(label, total=len(items))
-            for row in spread.iter_rows():
-                results.append(msgspec.json.decode(row["result"]))
-                progress.advance(bar)
-        errors = list(dict.fromkeys(result["error"] for result in results if "error" in result))
-        if errors:
-            raise DataError("; ".join(errors))
+        data_dir = self._data_dir
+        results = spread(label, lambda task: work(Storage(data_dir), task), tasks)
+        failed = errors_of(results)
+        if failed:
+            raise DataError("; ".join(failed))
         return results

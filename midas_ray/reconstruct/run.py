@@ -3,15 +3,13 @@
 import time
 from typing import Any
 
-import msgspec
-
-from midas_ray.console import progress_bar
 from midas_ray.errors import DataError, MidasError
 from midas_ray.log import Reporter
 from midas_ray.ray_session import ray_session
 from midas_ray.reconstruct.plan import HourTask, hour_keys, plan_tasks, raw_files, read_manifest
 from midas_ray.reconstruct.task import reconstruct_hours
 from midas_ray.settings import BookSettings, Reconstruct
+from midas_ray.spread import Result, errors_of, spread
 from midas_ray.storage import Storage
 
 
@@ -35,11 +33,11 @@ def reconstruct(settings: Reconstruct) -> int:
         report.result(summary(symbol, [result for result in results if result["symbol"] == symbol]))
     hours = sum(len(task.keys) for task in tasks)
     report.result(f"reconstruct: {hours} hours looked at, {fresh} up to date, {time.monotonic() - started:.1f} s")
-    failures = [result["error"] for result in results if "error" in result]
+    failures = errors_of(results)
     for failure in failures:
         report.failure(failure)
     if failures:
-        raise DataError("; ".join(dict.fromkeys(failures)))
+        raise DataError("; ".join(failures))
     return 0
 
 
@@ -59,32 +57,19 @@ def chosen_symbols(storage: Storage, settings: Reconstruct) -> list[str]:
     return list(settings.symbols) or present
 
 
-def run_tasks(settings: Reconstruct, tasks: list[HourTask]) -> list[dict[str, Any]]:
+def run_tasks(settings: Reconstruct, tasks: list[HourTask]) -> list[Result]:
     """One Ray Data task per pack of hours. A task that fails gives its error; the others go on."""
     book = {name: getattr(settings, name) for name in BookSettings.model_fields}
     data_dir = Storage(settings.data_dir).root if "://" not in settings.data_dir else settings.data_dir
 
-    def work(row: dict[str, Any]) -> dict[str, Any]:
-        task = msgspec.json.decode(row["task"], type=HourTask)
+    def work(task: HourTask) -> Result:
         try:
-            result = reconstruct_hours(data_dir, task, BookSettings(**book))
+            return reconstruct_hours(data_dir, task, BookSettings(**book))
         except MidasError as error:
-            result = {"symbol": task.symbol, "error": str(error)}
-        return {"result": msgspec.json.encode(result)}
+            return {"symbol": task.symbol, "error": str(error)}
 
-    with ray_session(settings), progress_bar() as progress:
-        import ray
-
-        bar = progress.add_task("reconstruct", total=len(tasks))
-        dataset = ray.data.from_items(
-            [{"task": msgspec.json.encode(task)} for task in tasks], override_num_blocks=len(tasks)
-        )
-        results = []
-        spread = dataset.map(work, num_cpus=1, ray_remote_args_fn=lambda: {"max_retries": 2})
-        for row in spread.iter_rows():
-            results.append(msgspec.json.decode(row["result"]))
-            progress.advance(bar)
-    return results
+    with ray_session(settings):
+        return spread("reconstruct", work, tasks)
 
 
 def summary(symbol: str, results: list[dict[str, Any]]) -> str:
