@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -66,14 +67,10 @@ class Clean:
     streams: dict[int, set[str]]
     """Streams collected, by UTC hour."""
 
-    @property
+    @cached_property
     def mid(self) -> Floats:
         """(r,) bid + ask, half ticks."""
         return np.asarray(self.bid_px[:, 0] + self.ask_px[:, 0])
-
-
-def paths(data_dir: Path, table: str, venue: str, symbol: str) -> list[Path]:
-    return sorted((data_dir / "clean" / table / f"venue={venue}" / f"symbol={symbol}").rglob("*.parquet"))
 
 
 def metadata(path: Path) -> dict[str, str]:
@@ -93,19 +90,25 @@ def prints_of(trades: pl.DataFrame, tick: int, lot: int) -> Iterator[Print]:
         yield Print(us, exact_px, exact_qty, {"buy": 1, "sell": -1}[side], count)
 
 
-def read_clean(data_dir: Path, venue: str, symbol: str) -> Clean:
-    """All clean tables of a symbol that has a book."""
+def read_clean(data_dir: Path, venue: str, symbol: str, first_hours: int = 10**6) -> Clean:
+    """Clean tables of a symbol that has a book, from the first hour with a book on."""
+
+    def paths(name: str) -> list[Path]:
+        found = sorted((data_dir / "clean" / name / f"venue={venue}" / f"symbol={symbol}").rglob("*.parquet"))
+        return [path for path in found if hour_of(path) < last]
 
     def table(name: str) -> pl.DataFrame:
-        frames = [pl.read_parquet(path, hive_partitioning=False) for path in paths(data_dir, name, venue, symbol)]
+        frames = [pl.read_parquet(path, hive_partitioning=False) for path in paths(name)]
         return pl.concat(frames) if frames else pl.DataFrame()
 
     def ladder(kind: str, scale: int) -> Floats:
         block = np.column_stack([book[f"{kind}_{m:02d}"].fill_null(np.nan).to_numpy() for m in range(1, 11)])
         return np.rint(block * scale)
 
+    last = 10**9
+    last = min(map(hour_of, paths("book"))) + first_hours
     book, gaps = table("book").sort("ts"), table("gaps")
-    hours = {hour_of(path): metadata(path) for path in paths(data_dir, "book", venue, symbol)}
+    hours = {hour_of(path): metadata(path) for path in paths("book")}
     tick, lot = (10 ** max(int(each[key]) for each in hours.values()) for key in ("px_decimals", "sz_decimals"))
     lost = gaps.filter(pl.col("stream") == "trade") if len(gaps) else gaps
     trades = table("trades")

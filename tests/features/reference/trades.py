@@ -162,11 +162,12 @@ def filled_buckets(b: Buckets, day: int) -> tuple[list[tuple[int, Fraction]], in
     if len(sample) < b.for_an_hour:
         return [], None, False
     known_from = day if sample is before else first[-1]
-    total = sum((volume(b.prints_of(t)) for t in sample), Fraction(0))
+    total = float(sum((volume(b.prints_of(t)) for t in sample), Fraction(0)))
     if not total:
         return [], known_from, True
-    per_minute = total / (len(sample) * Fraction(b.bucket_us, MINUTE_US))
-    size = max(1, round(Fraction(b.vpin_share) * 1440 * per_minute * lot))
+    # Floats in this order: a twelfth of 60 minutes is half a lot often enough, and then their last bit decides.
+    per_minute = total / (len(sample) * b.bucket_us / MINUTE_US)
+    size = max(1, round(b.vpin_share * 1440 * per_minute * lot))
     done: list[tuple[int, Fraction]] = []
     filled = imbalance = 0
     last = day

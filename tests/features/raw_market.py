@@ -1,0 +1,152 @@
+"""Raw journals of a market of some hours in which everything goes wrong once: the input of the independent check."""
+
+from pathlib import Path
+
+from midas_ray.capture.recorder import Recorder
+from midas_ray.features.pipeline import compute
+from midas_ray.features.plan import plan_symbol, settings_of, symbol_files
+from midas_ray.reconstruct.plan import hour_keys, plan_tasks, raw_files
+from midas_ray.reconstruct.task import reconstruct_hours
+from midas_ray.settings import BookSettings, Features
+from midas_ray.storage import Storage
+from tests.features.serial import SerialSpread
+from tests.reconstruct.market import START_MS, Market
+
+VENUE, SYMBOL = "binance-futures", "btcusdt"
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
+SECOND_MS = 1000
+BEGIN_MS = START_MS - 2 * HOUR_MS + 17_300
+"""22:00:17 UTC: more than an hour before midnight, in the middle of a bucket."""
+
+
+class RawMarket(Market):
+    """A `Market` with all streams of a future: mark prices each second, forced orders now and then."""
+
+    def __init__(self, root: Path, seed: int, max_bytes: int = 512 * 2**20) -> None:
+        super().__init__(root, seed=seed)
+        self.now_ms = BEGIN_MS
+        self.n = 0
+        streams = ("depth", "trade", "markPrice", "forceOrder")
+        self.recorder = Recorder(
+            self.venue, self.symbol, root, next_n=self._next_n, streams=streams, max_bytes=max_bytes
+        )
+        self.next_mark_ms = BEGIN_MS
+        self.marks = True
+        self.trading = True
+
+    def _next_n(self) -> int:
+        self.n += 1
+        return self.n
+
+    def minutes(self, minutes: float, *, heard: bool = True) -> None:
+        """Depth changes and prints for so long; not `heard`: nothing of it reaches a collector."""
+        end_ms = self.now_ms + int(minutes * MINUTE_MS)
+        while self.now_ms < end_ms:
+            self._deliver_marks(heard)
+            self.depth(self.random.randint(1, 2500), send=heard, twice=self.random.random() < 0.03)
+            trades = self.random.choice([0, 0, 1, 2, 5])
+            for _ in range(trades if self.trading and self.bids and self.asks else 0):
+                kind = "NA" if self.random.random() < 0.02 else "MARKET"
+                self.trade(kind=kind, send=heard, qty=self._quantity())
+            if heard and self.random.random() < 0.02:
+                self.forced_order()
+
+    def _quantity(self) -> int:
+        return 1 + int(self.random.lognormvariate(3, 1.5))
+
+    def _deliver_marks(self, heard: bool) -> None:
+        """The mark prices that were due since the last event."""
+        now_ms = self.now_ms
+        while self.next_mark_ms <= now_ms:
+            self.now_ms = self.next_mark_ms
+            if heard and self.marks:
+                index = 500 + self.random.randint(-20, 20) / 10
+                data = {"e": "markPriceUpdate", "E": self.now_ms, "s": "BTCUSDT", "p": f"{index + 0.07:.2f}"}
+                data |= {"i": f"{index:.1f}", "P": "1", "r": "0.0001", "T": START_MS + 8 * HOUR_MS, "st": 1}
+                self.frame("markPrice@1s", data)
+            self.next_mark_ms += SECOND_MS
+        self.now_ms = now_ms
+
+    def forced_order(self) -> None:
+        quantity = f"{self._quantity() / 1000:.3f}"
+        order = {"s": "BTCUSDT", "S": self.random.choice(["BUY", "SELL"]), "o": "LIMIT", "f": "IOC", "q": quantity}
+        order |= {"p": "499", "ap": "499.5", "X": "FILLED", "l": quantity, "z": quantity, "T": self.now_ms}
+        self.frame("forceOrder", {"e": "forceOrder", "E": self.now_ms, "o": order})
+
+    def lose_depth(self, seconds: int) -> None:
+        """One depth message is lost; the collector notices, and its snapshot comes so much later."""
+        self.depth(300, send=False)
+        self.minutes(seconds / 60)
+        self.snapshot()
+
+    def lose_trades(self, count: int) -> None:
+        for _ in range(count):
+            self.depth(1500)
+            self.trade(send=False, qty=self._quantity())
+
+    def clear_asks(self) -> None:
+        """A message removes every ask: for some grid rows the book is live with one side."""
+        previous, self.last_id = self.last_id, self.last_id + 2
+        data = {"e": "depthUpdate", "E": self.now_ms, "T": self.now_ms, "s": "BTCUSDT", "U": previous + 1}
+        data |= {"u": self.last_id, "pu": previous, "b": [], "a": [self._level(px, 0) for px in self.asks], "st": 1}
+        self.asks.clear()
+        self.frame("depth@100ms", data)
+        self.now_ms += 250
+
+    def few_levels(self) -> None:
+        """A gap whose snapshot has six levels a side only."""
+        self.snapshot_limit = 6
+        self.lose_depth(12)
+
+
+def write_raw(root: Path, seed: int = 5, max_bytes: int = 512 * 2**20) -> None:
+    """Four hours over midnight. `max_bytes` cuts the same market into other raw files."""
+    market = RawMarket(root, seed, max_bytes)
+    market.open()
+    market.minutes(0.3)
+    market.snapshot()
+    market.minutes(68)
+    market.trading = False
+    market.minutes(4.5)
+    market.trading = True
+    market.lose_depth(95)
+    market.minutes(11)
+    market.lose_trades(30)
+    market.minutes(9)
+    market.marks = False
+    market.minutes(1.5)
+    market.marks = True
+    market.minutes(10)
+    market.close()
+    market.minutes(6.3, heard=False)
+    market.open()
+    market.minutes(0.2)
+    market.snapshot()
+    market.minutes(25)
+    market.clear_asks()
+    market.minutes(18)
+    market.few_levels()
+    market.minutes(3)
+    market.clear_asks()
+    market.minutes(0.2)
+    market.snapshot_limit = 1000
+    market.lose_depth(2)
+    market.minutes(75)
+    market.close()
+
+
+def reconstruct(root: Path, pack_bytes: int = 2**40, grid_ms: int = 100) -> None:
+    """raw -> clean in this process, in tasks of `pack_bytes`."""
+    storage, settings = Storage(str(root)), BookSettings(snapshot_interval_ms=grid_ms)
+    files = raw_files(storage, VENUE, SYMBOL)
+    for task in plan_tasks(VENUE, SYMBOL, files, hour_keys(files, settings), {}, pack_bytes):
+        reconstruct_hours(str(root), task, settings)
+
+
+def make_features(root: Path) -> dict[str, int]:
+    """clean -> features in this process; gives how many tasks of each kind ran."""
+    storage = Storage(str(root))
+    files = symbol_files(storage, VENUE, SYMBOL)
+    spread = SerialSpread(storage)
+    compute(storage, [plan_symbol(storage, files, settings_of(Features(data_dir=str(root)), "midprice"))], spread)
+    return spread.counts
