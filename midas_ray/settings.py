@@ -78,6 +78,7 @@ class MidasSettings(BaseSettings):
         extra="ignore",
         frozen=True,
         populate_by_name=True,
+        allow_inf_nan=False,
         cli_kebab_case=True,
         cli_implicit_flags=True,
         cli_hide_none_type=True,
@@ -160,7 +161,7 @@ class NetworkSettings(MidasSettings):
 
     epochs: int = Field(30, ge=1, description="most passes over the training windows")
     batch_size: int = Field(64, ge=1, description="windows a step")
-    learning_rate: float = Field(1e-3, gt=0, description="step size of the optimiser")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="step size of the optimiser")
     input_length: int = Field(60, ge=2, description="encoder length, buckets")
     output_length: int = Field(10, ge=1, description="forecast horizons, buckets")
     hidden_dim: int = Field(64, ge=4, description="width of the network")

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from midas_ray.dataset.panel import IntArray, Panel
 from midas_ray.dataset.scaling import Normalizer
 from midas_ray.dataset.splits import stride_origins
-from midas_ray.errors import TooFewRowsError
+from midas_ray.errors import DataError, TooFewRowsError
 from midas_ray.forecast.batches import InOrder, WindowSampler, WindowSet, batch_loader
 from midas_ray.forecast.forecaster import Forecaster
 from midas_ray.forecast.network import Architecture, QuantileForecaster, build_network, start_at_baseline
@@ -133,6 +133,9 @@ def trainer_options(training: TrainingSet, schedule: Schedule, report: Report | 
     }
 
 
+DIVERGED = "training diverged: expected a finite loss, found none; lower --learning-rate"
+
+
 class _BestWeights(pl.Callback):
     """Keeps the weights of the best validation loss in `path`, replaced atomically."""
 
@@ -179,7 +182,8 @@ def fit(
 
     `train` and `validation` are origins from `window_origins(panel, ..., columns)`, purged (`splits`). The best weights
     lie in `work_dir`/best_weights.pt meanwhile. Uses as many threads as torch is set to. The same seed and thread count
-    give the same weights on a CPU. Raises TooFewRowsError, or DataError where a window holds gap or warm-up nulls.
+    give the same weights on a CPU. Raises TooFewRowsError, or DataError where a window holds gap or warm-up nulls or the
+    loss does not stay finite.
     """
     training = prepare(panel, train, validation, network, columns=columns, quantiles=quantiles)
     schedule = Schedule.of(network, len(training.train))
@@ -192,11 +196,15 @@ def fit(
         torch.manual_seed(network.seed)
         trainer = pl.Trainer(accelerator=accelerator, devices=1, **options)
         trainer.fit(module, *loaders(training, schedule))
+    if not best.exists():
+        raise DataError(DIVERGED)
     return forecaster_of(training, torch.load(best, map_location="cpu", weights_only=True), panel)
 
 
 def forecaster_of(training: TrainingSet, weights: dict[str, torch.Tensor], panel: Panel) -> Forecaster:
-    """The forecaster with these trained weights."""
+    """The forecaster with these trained weights. Raises DataError where they are not finite."""
+    if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
+        raise DataError(DIVERGED)
     return Forecaster(
         architecture=training.architecture,
         normalizer=training.train.normalizer,
