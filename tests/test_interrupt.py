@@ -16,13 +16,18 @@ def test_termination_unwinds_and_the_handler_is_given_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_held_signal_is_heeded_at_the_end(number: signal.Signals) -> None:
-    done = []
-    with pytest.raises(KeyboardInterrupt), termination_unwinds(), held_back():
+def a_block_that_a_signal_meets(number: signal.Signals, done: list[bool]) -> None:
+    with termination_unwinds(), held_back():
         os.kill(os.getpid(), number)
         signal.signal(number, signal.SIG_IGN)  # as a library might
         done.append(True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_held_signal_is_heeded_at_the_end(number: signal.Signals) -> None:
+    done: list[bool] = []
+    with pytest.raises(KeyboardInterrupt):
+        a_block_that_a_signal_meets(number, done)
     assert done == [True]
 
 

@@ -182,8 +182,8 @@ def fit(
 
     `train` and `validation` are origins from `window_origins(panel, ..., columns)`, purged (`splits`). The best weights
     lie in `work_dir`/best_weights.pt meanwhile. Uses as many threads as torch is set to. The same seed and thread count
-    give the same weights on a CPU. Raises TooFewRowsError, or DataError where a window holds gap or warm-up nulls or the
-    loss does not stay finite.
+    give the same weights on a CPU. Raises TooFewRowsError, or DataError where a window holds gap or warm-up nulls or
+    the loss does not stay finite.
     """
     training = prepare(panel, train, validation, network, columns=columns, quantiles=quantiles)
     schedule = Schedule.of(network, len(training.train))
