@@ -52,9 +52,7 @@ def main() -> None:
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{messages:,} depth messages, {changes:,} level changes, {size / 1e6:.0f} MB of JSON lines")
         print(f"rows {result['rows']}")
-        print(
-            f"reconstruct / decompression: median {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}"
-        )
+        print(f"reconstruct / decompression: {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}")
         print(f"decompression {statistics.median(floors):.3f} s, peak memory {peak_mb:.0f} MB")
 
 

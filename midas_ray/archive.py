@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
+from midas_ray import tables
 from midas_ray.errors import DataError, UsageError
 from midas_ray.storage import Partition, Storage
 
@@ -13,6 +14,13 @@ Moment = str | date | datetime | None
 _FAR_PAST, _FAR_FUTURE = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _INTERVAL_TABLES = ("clean/book", "clean/bars", "features")
 """Tables whose ts is the end of an interval: a row belongs to (start, end], since it is known at its ts."""
+_SCHEMAS = {
+    "clean/trades": tables.TRADES,
+    "clean/gaps": tables.GAPS,
+    "clean/mark": tables.MARK,
+    "clean/liquidations": tables.LIQUIDATIONS,
+}
+"""Tables that may rightly have no file: nothing of the kind happened."""
 
 
 def to_utc(moment: Moment, default: datetime) -> datetime:
@@ -82,6 +90,8 @@ class Archive:
         if begin > stop:
             raise UsageError(f"start {begin:%Y-%m-%d %H:%M} is after end {stop:%Y-%m-%d %H:%M}: expected start <= end")
         days = self._days(table, symbol.lower(), venue)
+        if not days:
+            return pl.LazyFrame(schema=_SCHEMAS[table])
         # A gap lies in the file of the hour it ended in, however long it was.
         last = date.max if table == "clean/gaps" else (stop - timedelta(microseconds=1)).date()
         inside = [path for day, paths in days.items() if begin.date() <= day <= last for path in paths]
@@ -101,6 +111,8 @@ class Archive:
         """Files of the symbol by day. Raises DataError where there are none, UsageError where two venues have some."""
         partitions = self._partitions(table)
         venues = sorted({each.venue for each in partitions if each.symbol == symbol and venue in {None, each.venue}})
+        if not venues and table in _SCHEMAS and self._has_clean(symbol, venue):
+            return {}
         if not venues:
             found = sorted({each.symbol for each in partitions if venue in {None, each.venue}})
             listed = ", ".join(found) or "no symbol at all"
@@ -111,6 +123,14 @@ class Archive:
         return {
             each.date: paths for each, paths in partitions.items() if (each.venue, each.symbol) == (venues[0], symbol)
         }
+
+    def _has_clean(self, symbol: str, venue: str | None) -> bool:
+        """The symbol has a book or trades: a table of its events without files then has no rows."""
+        return any(
+            each.symbol == symbol and venue in {None, each.venue}
+            for table in ("clean/book", "clean/trades")
+            for each in self._partitions(table)
+        )
 
     def _partitions(self, table: str) -> dict[Partition, list[str]]:
         found = self.storage.partitions(table)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 
 from midas_ray.errors import UsageError
@@ -11,6 +12,9 @@ from midas_ray.settings import RaySettings
 
 WORKER_ENVIRONMENT = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
 """Environment of every task: one thread each, so that Ray alone decides how many cores are used."""
+
+CONNECT_S = 5.0
+"""How long a cluster's address may take to accept a connection."""
 
 _RUNTIME_ENV = {"env_vars": WORKER_ENVIRONMENT}
 
@@ -50,6 +54,12 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
 def _join(address: str) -> None:
     import ray
 
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        try:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), CONNECT_S).close()
+        except OSError as error:
+            raise UsageError(f"--ray-address {address}: no Ray cluster answers there ({error})") from None
     try:
         ray.init(address=address, runtime_env=_RUNTIME_ENV, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, ValueError, RuntimeError) as error:

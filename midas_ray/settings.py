@@ -86,7 +86,9 @@ class MidasSettings(BaseSettings):
         cli_exit_on_error=False,
     )
 
-    data_dir: str = Field("data", description="folder (or URI) that holds raw, clean, features, forecasts and reports")
+    data_dir: str = Field(
+        "data", min_length=1, description="folder that holds raw, clean, features, forecasts and reports"
+    )
 
 
 class VenueSettings(MidasSettings):
@@ -153,19 +155,21 @@ class BucketSettings(MidasSettings):
 
 
 class ModelSettings(MidasSettings):
-    model_dir: str = Field("models", description="folder of trained models; models/latest points to the newest")
+    model_dir: str = Field(
+        "models", min_length=1, description="folder of trained models; models/latest points to the newest"
+    )
 
 
 class NetworkSettings(MidasSettings):
     """The forecaster's architecture and optimisation, under the names of the original's flags."""
 
     epochs: int = Field(30, ge=1, description="most passes over the training windows")
-    batch_size: int = Field(64, ge=1, description="windows a step")
+    batch_size: int = Field(64, ge=1, le=65536, description="windows a step")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="step size of the optimiser")
     input_length: int = Field(60, ge=2, description="encoder length, buckets")
     output_length: int = Field(10, ge=1, description="forecast horizons, buckets")
-    hidden_dim: int = Field(64, ge=4, description="width of the network")
-    n_heads: int = Field(4, ge=1, description="attention heads")
+    hidden_dim: int = Field(64, ge=4, le=2048, description="width of the network")
+    n_heads: int = Field(4, ge=1, le=64, description="attention heads")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout probability")
     patience: int = Field(10, ge=1, description="epochs without a better validation loss before stopping")
     stride: int = Field(1, ge=1, description="buckets between the starts of neighbouring training windows")
@@ -275,7 +279,7 @@ class Validate(SelectedSymbolSettings):
 class Train(SelectedSymbolSettings, RaySettings, ModelSettings, NetworkSettings, SplitSettings):
     """Train a Temporal Fusion Transformer on the feature table."""
 
-    log_dir: str = Field("logs", description="folder of TensorBoard logs")
+    log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
     gpus: int | None = Field(None, ge=0, description="GPU workers; empty = as many as Ray finds; 0 = one CPU worker")
 
 
@@ -302,7 +306,7 @@ class Demo(MidasSettings):
 class Tensorboard(MidasSettings):
     """Serve the training curves."""
 
-    log_dir: str = Field("logs", description="folder of TensorBoard logs")
+    log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
     tensorboard_port: int = Field(6006, ge=1, le=65535, description="port on this machine")
 
 

@@ -193,6 +193,11 @@ class Storage:
             found.setdefault(key, []).append(path)
         return dict(sorted(found.items(), key=lambda item: item[0].path))
 
+    def other_venues(self, tables: tuple[str, ...], venue: str) -> str:
+        """What to say where `venue` has nothing in `tables`: the venues that have something, or no words at all."""
+        found = {each.venue for table in tables for each in self.partitions(table)} - {venue}
+        return f" (found data of {', '.join(sorted(found))}: choose with --venue)" if found else ""
+
     def symbols(self, table: str, venue: str) -> list[str]:
         """Symbols of `venue` that have files in `table`, sorted."""
         return sorted({partition.symbol for partition in self.partitions(table) if partition.venue == venue})

@@ -146,6 +146,8 @@ def start_head(root: Path, dashboard_port: int) -> Head:
         *("--dashboard-host", LOOPBACK, "--dashboard-port", str(dashboard_port), "--include-dashboard", "true"),
         *("--dashboard-agent-listen-port", "0", "--dashboard-agent-grpc-port", "0"),
         *("--runtime-env-agent-port", "0", "--metrics-export-port", "0"),
+        # Any free ports for workers: Ray's own range would refuse a dashboard port that lies in it.
+        *("--min-worker-port", "0", "--max-worker-port", "0"),
         *("--temp-dir", temp_dir, "--object-store-memory", str(OBJECT_STORE_BYTES)),
         *("--disable-usage-stats", "--log-style", "record", "--log-color", "false"),
     ]
@@ -153,7 +155,14 @@ def start_head(root: Path, dashboard_port: int) -> Head:
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("wb") as log:
         starter = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+            # A submitted job's `python` is then the one with MIDAS, also where its environment is not activated.
+            env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
         )
     head = Head(
         gcs_address="", dashboard_url=f"http://{LOOPBACK}:{dashboard_port}", session_id=starter.pid, temp_dir=temp_dir

@@ -1,8 +1,8 @@
 """The raw journal: JSON lines in Zstandard, one line per received frame, kept verbatim (DESIGN 3.2).
 
-A file is a series of Zstandard frames, a new one each MiB of compressed data or 10 minutes; a block is flushed at each
-`flush()`. While it grows it is named `<name>.jsonl.zst.open`; `close()` seals it under its final name. What was flushed
-stays readable whatever happens to the process.
+A file is a series of Zstandard frames with checksums, a new one each MiB of compressed data or 10 minutes; a block is
+flushed at each `flush()`. While it grows it is named `<name>.jsonl.zst.open`; `close()` seals it under its final name.
+What was flushed stays readable whatever happens to the process.
 """
 
 import base64
@@ -139,7 +139,7 @@ class JournalFile:
         self._frame = self._new_frame()
 
     def _new_frame(self) -> zstandard.ZstdCompressionWriter:
-        return zstandard.ZstdCompressor(level=self._level).stream_writer(self._file, closefd=False)
+        return zstandard.ZstdCompressor(level=self._level, write_checksum=True).stream_writer(self._file, closefd=False)
 
     @property
     def path(self) -> Path:
@@ -219,8 +219,8 @@ def read_blocks(stream: BinaryIO, name: str, block_bytes: int = 16 * 2**20) -> I
                     yield data[:cut]
     except zstandard.ZstdError as error:
         damage = f"damaged Zstandard data ({error})"
-    except EOFError:
-        damage = "truncated: the last Zstandard frame is not complete"
+    except EOFError as error:
+        damage = str(error)
     data = b"".join(held)
     cut = data.rfind(b"\n") + 1
     if cut:
@@ -232,22 +232,25 @@ def read_blocks(stream: BinaryIO, name: str, block_bytes: int = 16 * 2**20) -> I
 
 
 def _decompressed(stream: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
-    """Pieces of a series of Zstandard frames. Raises ZstdError, or EOFError where the last frame is cut off.
+    """Pieces of a series of Zstandard frames. Raises ZstdError, or EOFError where it is cut off.
 
     The library's stream reader takes a cut-off frame for the end of the data and says nothing.
     """
     decompressor = zstandard.ZstdDecompressor()
     frame = decompressor.decompressobj()
-    begun = False
+    begun, empty = False, True
     while chunk := stream.read(chunk_bytes):
+        empty = False
         while chunk:
             yield frame.decompress(chunk)
             begun = not frame.eof
             chunk = frame.unused_data if frame.eof else b""
             if frame.eof:
                 frame = decompressor.decompressobj()
+    if empty:
+        raise EOFError("empty: expected a Zstandard frame at least")
     if begun:
-        raise EOFError
+        raise EOFError("truncated: the last Zstandard frame is not complete")
 
 
 def seal(growing: Path) -> Path | None:
@@ -274,7 +277,7 @@ def _copy_readable_lines(growing: Path, target: Path) -> int:
     decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
     rest, copied = b"", 0
     with growing.open("rb") as source, target.open("wb") as output:
-        with zstandard.ZstdCompressor(level=3).stream_writer(output, closefd=False) as writer:
+        with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(output, closefd=False) as writer:
             while chunk := source.read(4096):
                 try:
                     rest += decompressor.decompress(chunk)

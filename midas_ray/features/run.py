@@ -51,8 +51,8 @@ def chosen_files(storage: Storage, settings: Features) -> list[SymbolFiles]:
     present = sorted({symbol for table in tables for symbol in storage.symbols(table, settings.venue)})
     if not present:
         raise DataError(
-            f"no clean data yet of {settings.venue} under {settings.data_dir}/clean: run midas reconstruct "
-            "(after collect or import) first"
+            f"no clean data yet of {settings.venue} under {settings.data_dir}/clean"
+            f"{storage.other_venues(tables, settings.venue)}: run midas reconstruct (after collect or import) first"
         )
     missing = [symbol for symbol in settings.symbols if symbol not in present]
     if missing:

@@ -21,7 +21,7 @@ MODEL_VERSION = 1
 MODEL_FILE = "best_model.pt"
 NORMALIZER_FILE = "normalizer.json"
 PREDICT_BATCH = 512
-_DAMAGED = (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, OSError)
+_DAMAGED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, OSError)
 """What torch.load and a file of something else raise."""
 
 

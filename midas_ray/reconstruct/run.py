@@ -46,7 +46,8 @@ def chosen_symbols(storage: Storage, settings: Reconstruct) -> list[str]:
     present = storage.symbols("raw", settings.venue)
     if not present:
         raise DataError(
-            f"no raw journals of {settings.venue} under {settings.data_dir}/raw; "
+            f"no raw journals of {settings.venue} under {settings.data_dir}/raw"
+            f"{storage.other_venues(('raw',), settings.venue)}; "
             "run midas collect, midas import or midas simulate --history first"
         )
     missing = [symbol for symbol in settings.symbols if symbol not in present]

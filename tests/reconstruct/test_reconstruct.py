@@ -315,6 +315,36 @@ def test_truncated_file_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     assert not [file for file in (tmp_path / "clean").rglob("*") if file.is_file()]
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_flipped_bytes_are_noticed_and_nothing_is_written(tmp_path: Path, share: float) -> None:
+    three_hours(tmp_path)
+    path = sorted(tmp_path.rglob("*.jsonl.zst"))[0]
+    data = bytearray(path.read_bytes())
+    at = int(len(data) * share)
+    data[at] ^= 0x55
+    path.write_bytes(data)
+    with pytest.raises(CorruptFileError, match=path.name):
+        run(tmp_path)
+    assert not [file for file in (tmp_path / "clean").rglob("*") if file.is_file()]
+
+
+def test_empty_sealed_file_is_named(tmp_path: Path) -> None:
+    three_hours(tmp_path)
+    path = sorted(tmp_path.rglob("*.jsonl.zst"))[0]
+    path.write_bytes(b"")
+    with pytest.raises(CorruptFileError, match="empty"):
+        run(tmp_path)
+
+
+def test_unreachable_ray_and_other_venue_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Market(tmp_path).open()
+    arguments = ["reconstruct", "--data-dir", str(tmp_path)]
+    assert main([*arguments, "--venue", "binance-spot"]) == 1
+    assert "found data of binance-futures: choose with --venue" in capsys.readouterr().err
+    assert main(["reconstruct", "--data-dir", ""]) == 2
+    assert "--data-dir" in capsys.readouterr().err
+
+
 def test_frames_of_another_symbol_are_refused(tmp_path: Path) -> None:
     market = Market(tmp_path)
     market.open()
