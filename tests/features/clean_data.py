@@ -40,6 +40,30 @@ class Market:
         )
 
 
+def with_another_future(market: Market, ts_us: int) -> Market:
+    """The same up to `ts_us`, all else after it: prices double, sizes a thousandfold, sides and flows turned round."""
+    after, known = pl.col("ts").cast(pl.Int64) > ts_us, pl.col("ts").cast(pl.Int64) < ts_us
+
+    def changed(frame: pl.DataFrame, unchanged: pl.Expr, factors: dict[str, float]) -> pl.DataFrame:
+        columns = [pl.when(unchanged).then(pl.col(name)).otherwise(pl.col(name) * by) for name, by in factors.items()]
+        frame = frame.with_columns(columns)
+        if "side" not in frame.columns:
+            return frame
+        turned = pl.col("side").cast(pl.String).replace({"buy": "sell", "sell": "buy"}).cast(frame.schema["side"])
+        return frame.with_columns(pl.when(unchanged).then(pl.col("side")).otherwise(turned))
+
+    by_kind = {"bid_px": 2, "ask_px": 2, "bid_sz": 900, "ask_sz": 7}
+    ladder = {name: float(by) for kind, by in by_kind.items() for name in level_columns(kind, 10)}
+    return Market(
+        changed(market.book, ~after, ladder | dict.fromkeys(OFI, -1000.0)),
+        changed(market.trades, known, {"px": 2.0, "qty": 1000.0}),
+        changed(market.mark, known, {"mark_px": 3.0, "index_px": 2.0, "funding_rate": -2.0}),
+        changed(market.liquidations, known, {"qty": 1000.0}),
+        market.gaps.filter(pl.col("end").cast(pl.Int64) <= ts_us),
+        market.grid_ms,
+    )
+
+
 LADDER = [name for kind in ("bid_px", "bid_sz", "ask_px", "ask_sz") for name in level_columns(kind, 10)]
 OFI = level_columns("ofi", 10)
 
@@ -116,7 +140,7 @@ def book_frame(
 def make_market(
     hours: float, seed: int = 1, start_us: int = START_US, trades_an_hour: int = 600, grid_ms: int = 100
 ) -> Market:
-    """A random walk of one-tick steps with trades at the touch, funding and rare forced orders."""
+    """A random walk of one-tick steps with trades at the touch, funding and forced orders."""
     rng = np.random.default_rng(seed)
     rows = int(hours * 3_600_000 / grid_ms)
     ts_us = start_us + 1000 * grid_ms * np.arange(1, rows + 1)
@@ -152,7 +176,7 @@ def make_market(
             "next_funding_ts": timestamps(seconds + 8 * HOUR_US),
         }
     ).cast(MARK)
-    forced_us = np.sort(start_us + 1000 * rng.integers(0, int(hours * 3_600_000), int(hours * 3)))
+    forced_us = np.sort(start_us + 1000 * rng.integers(0, int(hours * 3_600_000), int(hours * 60)))
     liquidations = pl.DataFrame(
         {
             "ts": timestamps(forced_us),

@@ -10,7 +10,7 @@ from midas_ray.features.registry import FEATURE_NAMES
 from midas_ray.storage import Storage
 from tests.features.raw_market import SYMBOL, VENUE, make_features, reconstruct, write_raw
 from tests.features.reference.buckets import Buckets
-from tests.features.reference.clean import Column, read_clean
+from tests.features.reference.clean import Column, Null, read_clean
 from tests.features.reference.features import differences, reference_features
 
 
@@ -46,6 +46,17 @@ def synthetic(raw_market: Path) -> Pair:
 
 
 @pytest.fixture(scope="module")
+def other_settings(raw_market: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Buckets of 20 s, larger volume buckets, a given notional that ten levels do not always hold."""
+    root = tmp_path_factory.mktemp("other_settings")
+    (root / "clean").symlink_to(raw_market / "clean")
+    make_features(root, time_bucket_ms=20_000, vpin_bucket_share=1 / 90, cost_notional=2300.0)
+    buckets = Buckets(read_clean(root, VENUE, SYMBOL), 20_000_000, vpin_share=1 / 90, cost_notional=2300.0)
+    columns = reference_features(buckets, cost_buckets=set(buckets.times[::5]))
+    return Pair(read_features(root, VENUE, SYMBOL), buckets, columns)
+
+
+@pytest.fixture(scope="module")
 def real(nexo_data: Path) -> Pair:
     """The first 20 hours of the real capture, over midnight; costs in every 23rd bucket."""
     buckets = Buckets(read_clean(nexo_data, "binance-spot", "nexousdt", first_hours=20))
@@ -70,7 +81,7 @@ def test_everything_went_wrong_once(synthetic: Pair) -> None:
     assert (clean.live & (clean.bid_px[:, 5] > 0) & ~(clean.bid_px[:, 9] > 0)).any(), "missing levels"
     coverage = synthetic.table["coverage"]
     assert ((coverage > 0) & (coverage < 1)).sum() >= 5
-    assert synthetic.table["ts"].diff().n_unique() == 3, "one down time: null, a minute, more"
+    assert synthetic.table["ts"].diff().n_unique() == 3, "down times: null, a minute, more"
     assert synthetic.table["volume"].is_in([0.0]).sum() >= 3, "minutes without prints"
     assert synthetic.table["ts"].dt.date().n_unique() == 2, "midnight"
     kinds = {byte for each in synthetic.table["null_kinds"] for byte in each}
@@ -90,6 +101,21 @@ def test_rows_and_coverage(synthetic: Pair) -> None:
 def test_feature(name: str, synthetic: Pair) -> None:
     assert set(synthetic.columns[name]) == set(synthetic.buckets.times)
     assert differences(name, synthetic.table, synthetic.columns[name]) == []
+
+
+def test_rows_and_coverage_with_other_settings(other_settings: Pair) -> None:
+    check_rows_and_coverage(other_settings)
+    costs = {kind_of(cell) for cell in other_settings.columns["cost_to_buy_bps"].values()}
+    assert {"number", "UNDEFINED"} <= costs, "a notional that some buckets hold and others do not"
+
+
+def kind_of(cell: float | Null) -> str:
+    return cell.name if isinstance(cell, Null) else "number"
+
+
+@pytest.mark.parametrize("name", FEATURE_NAMES)
+def test_feature_with_other_settings(name: str, other_settings: Pair) -> None:
+    assert differences(name, other_settings.table, other_settings.columns[name]) == []
 
 
 @pytest.mark.real

@@ -15,6 +15,7 @@ from tests.features.clean_data import (
     Market,
     make_market,
     timestamps,
+    with_another_future,
     with_book_gap,
     with_trade_gap,
     write_clean,
@@ -55,3 +56,19 @@ def test_cutting_the_input_changes_nothing_before(
     assert cut.height == minutes
     before = whole.filter(pl.col("ts") <= timestamps([cut_us])[0])
     assert_frame_equal(cut, before, check_exact=True)
+
+
+@pytest.mark.parametrize("minutes", [64, 75, 130, 175, 206, 300])
+def test_another_future_changes_nothing_before(
+    minutes: int, market: Market, whole: pl.DataFrame, tmp_path: Path
+) -> None:
+    """Sharper than a cut: a print too many does not show in every feature, one a thousand times as large does."""
+    at_us = BEGIN_US + minutes * MINUTE_US
+    storage = Storage(str(tmp_path))
+    write_clean(storage, with_another_future(market, at_us))
+    other = features_of(storage)
+    till = pl.col("ts").cast(pl.Int64) <= at_us
+    assert_frame_equal(other.filter(till), whole.filter(till), check_exact=True)
+    assert (other.height, other.filter(till).height) == (360, minutes)
+    changed = other.select(FEATURE_NAMES).row(minutes) != whole.select(FEATURE_NAMES).row(minutes)
+    assert changed, "the future is another one"

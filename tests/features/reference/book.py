@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tests.features.reference.buckets import Buckets, divided, first_null, number
+from tests.features.reference.buckets import Buckets, divided, first_null
 from tests.features.reference.clean import DAY_US, Cell, Column, Floats, Null
 
 LEVELS = 10
@@ -20,11 +20,11 @@ def top_of_book(b: Buckets) -> dict[str, Column]:
     micro = (bid_sz * ask + ask_sz * bid) / weight
     offset = (2 * (bid_sz * (ask - bid)) - weight * (ask - bid)) / (2 * weight)
     return {
-        "midprice": b.at_end(lambda row: number(mid[row] / c.tick)),
-        "microprice": b.at_end(lambda row: number(micro[row] / c.tick)),
-        "microprice_offset_bps": b.at_end(lambda row: number(1e4 * offset[row] / mid[row])),
-        "spread": b.at_end(lambda row: number((ask[row] - bid[row]) / c.tick)),
-        "spread_bps": b.at_end(lambda row: number(spread_bps[row])),
+        "midprice": b.end(mid / c.tick),
+        "microprice": b.end(micro / c.tick),
+        "microprice_offset_bps": b.end(1e4 * offset / mid),
+        "spread": b.end((ask - bid) / c.tick),
+        "spread_bps": b.end(spread_bps),
         "spread_bps_mean": b.mean(spread_bps),
     }
 
@@ -53,13 +53,11 @@ def imbalance(b: Buckets) -> dict[str, Column]:
     columns = {}
     for k in (1, 5, 10):
         bids, asks = down_to(c.bid_sz, k), down_to(c.ask_sz, k)
-        ratio = (bids - asks) / (bids + asks)
-        columns[f"imbalance_{k}"] = b.at_end(lambda row, ratio=ratio: number(ratio[row]))
-        columns[f"imbalance_{k}_mean"] = b.mean(ratio)
+        columns[f"imbalance_{k}"] = b.end((bids - asks) / (bids + asks))
+        columns[f"imbalance_{k}_mean"] = b.mean((bids - asks) / (bids + asks))
     for m in range(2, 6):
         bid, ask = c.bid_sz[:, m - 1], c.ask_sz[:, m - 1]
-        ratio = (bid - ask) / (bid + ask)
-        columns[f"queue_imb_{m}"] = b.at_end(lambda row, ratio=ratio: number(ratio[row]))
+        columns[f"queue_imb_{m}"] = b.end((bid - ask) / (bid + ask))
     return columns
 
 
@@ -75,14 +73,15 @@ def ladder_slope(px: list[float], lots: list[float], mid: float) -> Cell:
 
 def book_shape(b: Buckets) -> dict[str, Column]:
     c = b.clean
+
+    def slope(px: Floats, sz: Floats, t: int) -> Cell:
+        row = b.end_row(t)
+        return Null.GAP if row is None else ladder_slope(px[row].tolist(), sz[row].tolist(), float(c.mid[row]) / 2)
+
     columns = {}
     for side, px, sz in (("bid", c.bid_px, c.bid_sz), ("ask", c.ask_px, c.ask_sz)):
-        columns[f"{side}_ladder_slope"] = b.at_end(
-            lambda row, px=px, sz=sz: ladder_slope(px[row].tolist(), sz[row].tolist(), float(c.mid[row]) / 2)
-        )
-        columns[f"{side}_slope_ratio"] = b.at_end(
-            lambda row, sz=sz: number(math.log(sz[row, 0] / (sz[row, 1:5].sum() / 4)))
-        )
+        columns[f"{side}_ladder_slope"] = {t: slope(px, sz, t) for t in b.times}
+        columns[f"{side}_slope_ratio"] = b.end(np.log(sz[:, 0] / sz[:, 1:5].mean(axis=1)))
     return columns
 
 

@@ -116,12 +116,17 @@ class Buckets:
     def each(self, one: Callable[[int], Cell]) -> Column:
         return {t: one(t) for t in self.times}
 
-    def at_end(self, formula: Callable[[int], Cell]) -> Column:
-        """Of the row at t, where the book was live."""
+    def end_row(self, t: int) -> int | None:
+        """The grid row at t, where the book was live."""
+        row = self.row_at(t)
+        return row if row is not None and self.clean.live[row] else None
+
+    def end(self, per_row: Floats) -> Column:
+        """Of the row at t; undefined where it lacks the number."""
 
         def one(t: int) -> Cell:
-            row = self.row_at(t)
-            return formula(row) if row is not None and self.clean.live[row] else Null.GAP
+            row = self.end_row(t)
+            return Null.GAP if row is None else number(float(per_row[row]))
 
         return self.each(one)
 

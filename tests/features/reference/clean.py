@@ -103,7 +103,7 @@ def read_clean(data_dir: Path, venue: str, symbol: str, first_hours: int = 10**6
 
     def ladder(kind: str, scale: int) -> Floats:
         block = np.column_stack([book[f"{kind}_{m:02d}"].fill_null(np.nan).to_numpy() for m in range(1, 11)])
-        return np.rint(block * scale)
+        return np.asarray(np.rint(block * scale))
 
     last = 10**9
     last = min(map(hour_of, paths("book"))) + first_hours

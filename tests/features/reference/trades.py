@@ -52,7 +52,7 @@ def bars(b: Buckets) -> dict[str, Column]:
             return before[t]
         return float({"open": prices[0], "high": max(prices), "low": min(prices), "close": prices[-1]}[pick])
 
-    prices = {name: b.each(lambda t, name=name: price(name, t)) for name in ("open", "high", "low", "close")}
+    prices = {name: {t: price(name, t) for t in b.times} for name in ("open", "high", "low", "close")}
     return prices | {
         "volume": b.of_prints(lambda prints: float(volume(prints))),
         "quote_volume": b.of_prints(lambda prints: float(quote_volume(prints))),
