@@ -1,9 +1,9 @@
 """The volume clock of VPIN: the complete volume buckets of one symbol's UTC day.
 
 The size V of a volume bucket is fixed for the day (see `daily`): VPIN_BUCKET_SHARE x 1440 x the mean volume per covered
-minute, in whole lots. The clock restarts at 00:00 UTC and after any time without prints collected; the bucket it was
-filling is dropped. Complete buckets stay among the last 50 across a restart, each with its own day's V: the window at t
-holds those of this day and of the day before, whose passes are independent.
+minute, in whole lots of what it is measured on. The clock restarts at 00:00 UTC and after any time without prints
+collected; the bucket it was filling is dropped. Complete buckets stay among the last 50 across a restart, each with its
+own day's V: the window at t holds those of this day and of the day before, whose passes are independent.
 """
 
 import math
@@ -80,7 +80,11 @@ def day_volume_buckets(
     if volume == 0.0:
         none = VolumeBuckets.none()
         return VolumeBuckets(none.done_us, none.share, known_from_us, empty=True)
-    size = max(1, round(bucket_share * MINUTES_A_DAY * per_minute * prints.sz_scale))
+    # Whole lots of the sample: finer ones that a later hour of the day may show must not change V.
+    sample_scale = float(day.sz_scale[sample.rows].max())
+    scale = max(sample_scale, prints.sz_scale)
+    size = max(1, round(bucket_share * MINUTES_A_DAY * per_minute * sample_scale)) * round(scale / sample_scale)
+    lots = prints.lots * round(scale / prints.sz_scale)
     segment = np.searchsorted(uncovered[:, 0], prints.ts_us, side="right")
-    done_us, imbalance = kernels.volume_clock(prints.ts_us, prints.lots, prints.buy, segment, size)
+    done_us, imbalance = kernels.volume_clock(prints.ts_us, lots, prints.buy, segment, size)
     return VolumeBuckets(done_us, imbalance / size, known_from_us, empty=False)

@@ -51,6 +51,29 @@ def book_frame(chunk: RowChunk, symbol: str, scale: Scale) -> pl.DataFrame:
     return pl.DataFrame({name: columns[name] for name in tables.book_schema(depth)}).cast(tables.book_schema(depth))
 
 
+def decimals_of(frame: pl.DataFrame, scale: Scale) -> dict[str, str]:
+    """Metadata of clean/book or clean/trades: the fewest decimals that hold its prices (`px_decimals`), its sizes.
+
+    A file's own: the scale of a replay depends on what other hours it went through, the rows do not.
+    """
+    px = [name for name in frame.columns if name == "px" or "_px_" in name]
+    sz = [name for name in frame.columns if name == "qty" or "_sz_" in name or name.startswith("ofi_")]
+    return {
+        "px_decimals": str(_fewest_decimals(frame.select(px), scale.px_decimals)),
+        "sz_decimals": str(_fewest_decimals(frame.select(sz), scale.sz_decimals)),
+    }
+
+
+def _fewest_decimals(frame: pl.DataFrame, most: int) -> int:
+    decimals = 0
+    for column in frame:
+        values = column.drop_nulls().to_numpy()
+        for part in (values[:100], values):  # nearly always, a few tell
+            while decimals < most and (np.rint(part * 10**decimals) / 10**decimals != part).any():
+                decimals += 1
+    return decimals
+
+
 def each_id_once(trades: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Trades in order of id, the first of each."""
     ids = trades[:, k.TRADE_ID]

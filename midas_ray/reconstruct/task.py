@@ -13,6 +13,7 @@ from midas_ray.capture.journal import read_blocks
 from midas_ray.errors import CorruptFileError
 from midas_ray.reconstruct.plan import HOUR_MS, HOUR_NS, SKEW_NS, HourTask, RawFile, hour_path, raw_files
 from midas_ray.reconstruct.replay import HourReplay
+from midas_ray.reconstruct.tables import decimals_of
 from midas_ray.settings import BookSettings
 from midas_ray.storage import Storage
 from midas_ray.tables import SCHEMA_VERSION
@@ -74,14 +75,12 @@ def reconstruct_hours(data_dir: str, task: HourTask, settings: BookSettings) -> 
         common = {
             "schema_version": str(SCHEMA_VERSION),
             "venue": task.venue,
-            "px_decimals": str(replay.scale.px_decimals),
-            "sz_decimals": str(replay.scale.sz_decimals),
         }
         staged.append((hour, storage.stage_parquet(path, frame.to_arrow(), common | metadata), path))
         rows[table] = rows.get(table, 0) + len(frame)
 
     def stage_book(hour: int, frame: pl.DataFrame) -> None:
-        metadata = {
+        metadata = decimals_of(frame, replay.scale) | {
             "snapshot_interval_ms": str(settings.snapshot_interval_ms),
             "order_book_depth": str(settings.order_book_depth),
             "streams": ",".join(sorted(replay.streams[hour])),
@@ -99,9 +98,10 @@ def reconstruct_hours(data_dir: str, task: HourTask, settings: BookSettings) -> 
         for hour in task.keys:
             trades = replay.trades(hour)
             if trades is not None:
-                stage(hour, "trades", *trades)
-            for table, frame in replay.small_tables(hour).items():
-                stage(hour, table, frame, {})
+                frame, metadata = trades
+                stage(hour, "trades", frame, metadata | decimals_of(frame, replay.scale))
+            for table, small in replay.small_tables(hour).items():
+                stage(hour, table, small, {})
     except BaseException:
         for _, temporary, _ in staged:
             with contextlib.suppress(OSError):

@@ -100,6 +100,17 @@ class RawMarket(Market):
             self.depth(1500)
             self.trade(send=False, qty=self._quantity())
 
+    def finer_numbers(self) -> None:
+        """A print and a size with more decimals than all others."""
+        self.trade_id += 1
+        data: dict[str, Any] = {"e": "trade", "E": self.now_ms, "T": self.now_ms, "s": "BTCUSDT", "t": self.trade_id}
+        self.frame("trade", data | {"p": "499.95", "q": "0.12345", "X": "MARKET", "m": True})
+        previous, self.last_id = self.last_id, self.last_id + 2
+        data = {"e": "depthUpdate", "E": self.now_ms, "T": self.now_ms, "s": "BTCUSDT", "U": previous + 1}
+        level = [self._level(max(self.bids), 1)[0], "0.54321"]
+        self.frame("depth@100ms", data | {"u": self.last_id, "pu": previous, "b": [level], "a": [], "st": 1})
+        self.now_ms += 150
+
     def clear_asks(self) -> None:
         """A message removes every ask: for some grid rows the book is live with one side."""
         previous, self.last_id = self.last_id, self.last_id + 2
@@ -138,7 +149,9 @@ def write_raw(root: Path, seed: int = 5, max_bytes: int = 512 * 2**20) -> None:
     market.open()
     market.minutes(0.3)
     market.snapshot()
-    market.minutes(68)
+    market.minutes(30)
+    market.finer_numbers()
+    market.minutes(38)
     market.quiet(4.5)
     market.lose_depth(95)
     market.minutes(11)

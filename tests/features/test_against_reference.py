@@ -76,6 +76,7 @@ def test_everything_went_wrong_once(synthetic: Pair) -> None:
     """The comparison is worth something: the input shows every kind of trouble, the table every kind of null."""
     clean = synthetic.buckets.clean
     assert len(clean.trade_gaps) == 2
+    assert len(set(clean.book_lot.values())) == len(set(clean.trade_lot.values())) == 2, "decimals by the hour"
     assert {"gap", "live"} <= set(states(synthetic))
     assert (clean.live & ~(clean.ask_px[:, 0] > 0)).any(), "a book with one side"
     assert (clean.live & (clean.bid_px[:, 5] > 0) & ~(clean.bid_px[:, 9] > 0)).any(), "missing levels"

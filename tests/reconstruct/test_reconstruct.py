@@ -289,6 +289,36 @@ def test_more_decimals_in_the_middle_of_a_file(tmp_path: Path) -> None:
     assert (metadata["px_decimals"], metadata["sz_decimals"]) == ("3", "5")
 
 
+def test_decimals_are_those_of_the_rows_however_hours_are_packed(tmp_path: Path) -> None:
+    """A print of the second hour has more decimals than all else: that is said of its file alone."""
+    market = Market(tmp_path, seed=12)
+    market.open()
+    market.snapshot()
+    market.run(250)
+    data = {"e": "trade", "E": market.now_ms, "T": market.now_ms, "s": "BTCUSDT", "t": market.trade_id + 1}
+    market.trade_id += 1
+    market.frame("trade", data | {"p": "499.955", "q": "0.12345", "X": "MARKET", "m": True})
+    finer_hour = market.now_ms // HOUR_MS % 24
+    market.run(400)
+    market.close()
+
+    def decimals() -> dict[str, tuple[str, str]]:
+        storage = Storage(str(tmp_path))
+        paths = [path for name in ("book", "trades") for path in storage.list_files(f"clean/{name}", ".parquet")]
+        found = {path: storage.read_parquet_metadata(path) for path in paths}
+        return {path: (each["px_decimals"], each["sz_decimals"]) for path, each in found.items()}
+
+    run(tmp_path)
+    whole = decimals()
+    run(tmp_path, pack_bytes=1)
+    assert decimals() == whole
+    finer = [path for path, each in whole.items() if each == ("3", "5")]
+    assert [path[-10:] for path in finer] == [f"{finer_hour:02d}.parquet"]
+    assert "/trades/" in finer[0]
+    assert set(whole.values()) == {("1", "3"), ("3", "5")}
+    assert len(whole) >= 6
+
+
 def test_growing_file_is_read_up_to_what_is_flushed(tmp_path: Path) -> None:
     market = Market(tmp_path, seed=9)
     market.open()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from tests.features.reference.buckets import Buckets, divided, first_null
-from tests.features.reference.clean import DAY_US, Cell, Column, Floats, Null
+from tests.features.reference.clean import DAY_US, HOUR_US, Cell, Column, Floats, Null
 
 LEVELS = 10
 
@@ -76,7 +76,10 @@ def book_shape(b: Buckets) -> dict[str, Column]:
 
     def slope(px: Floats, sz: Floats, t: int) -> Cell:
         row = b.end_row(t)
-        return Null.GAP if row is None else ladder_slope(px[row].tolist(), sz[row].tolist(), float(c.mid[row]) / 2)
+        if row is None:
+            return Null.GAP
+        lots = sz[row] / (c.lot // c.book_lot[(t - 1) // HOUR_US])
+        return ladder_slope(px[row].tolist(), lots.tolist(), float(c.mid[row]) / 2)
 
     columns = {}
     for side, px, sz in (("bid", c.bid_px, c.bid_sz), ("ask", c.ask_px, c.ask_sz)):

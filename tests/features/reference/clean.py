@@ -66,6 +66,10 @@ class Clean:
     liquidations: pl.DataFrame
     streams: dict[int, set[str]]
     """Streams collected, by UTC hour."""
+    book_lot: dict[int, int]
+    """By UTC hour, the lots that its book is written in: sizes are whole numbers of 1 / book_lot."""
+    trade_lot: dict[int, int]
+    """The same of its prints; of its book where nothing was traded."""
 
     @cached_property
     def mid(self) -> Floats:
@@ -109,7 +113,9 @@ def read_clean(data_dir: Path, venue: str, symbol: str, first_hours: int = 10**6
     last = min(map(hour_of, paths("book"))) + first_hours
     book, gaps = table("book").sort("ts"), table("gaps")
     hours = {hour_of(path): metadata(path) for path in paths("book")}
-    tick, lot = (10 ** max(int(each[key]) for each in hours.values()) for key in ("px_decimals", "sz_decimals"))
+    traded = {hour_of(path): metadata(path) for path in paths("trades")}
+    every = [*hours.values(), *traded.values()]
+    tick, lot = (10 ** max(int(each[key]) for each in every) for key in ("px_decimals", "sz_decimals"))
     lost = gaps.filter(pl.col("stream") == "trade") if len(gaps) else gaps
     trades = table("trades")
     return Clean(
@@ -125,4 +131,6 @@ def read_clean(data_dir: Path, venue: str, symbol: str, first_hours: int = 10**6
         mark=table("mark"),
         liquidations=table("liquidations"),
         streams={hour: set(each["streams"].split(",")) for hour, each in hours.items()},
+        book_lot={hour: 10 ** int(each["sz_decimals"]) for hour, each in hours.items()},
+        trade_lot={hour: 10 ** int(each["sz_decimals"]) for hour, each in (hours | traded).items()},
     )

@@ -167,7 +167,8 @@ def filled_buckets(b: Buckets, day: int) -> tuple[list[tuple[int, Fraction]], in
         return [], known_from, True
     # Floats in this order: a twelfth of 60 minutes is half a lot often enough, and then their last bit decides.
     per_minute = total / (len(sample) * b.bucket_us / MINUTE_US)
-    size = max(1, round(b.vpin_share * 1440 * per_minute * lot))
+    sample_lot = max(b.clean.trade_lot[(t - 1) // HOUR_US] for t in sample)
+    size = max(1, round(b.vpin_share * 1440 * per_minute * sample_lot)) * (lot // sample_lot)
     done: list[tuple[int, Fraction]] = []
     filled = imbalance = 0
     last = day
