@@ -4,6 +4,7 @@ MidasError                 one clear line for the user; the command exits with `
  +-- UsageError            a flag, a setting or an argument is wrong (exit code 2)
  +-- DataError             what was read is missing, malformed or of another version
  |    +-- CorruptFileError   a file is truncated or damaged
+ |    |    +-- TruncatedFileError  it is whole up to where it is cut off
  |    +-- SchemaError        a file of another schema version
  |    +-- TooFewRowsError    not enough rows for what was asked
  +-- StorageError          a folder cannot be read or written
@@ -32,6 +33,10 @@ class DataError(MidasError):
 
 class CorruptFileError(DataError):
     """A file is truncated or damaged."""
+
+
+class TruncatedFileError(CorruptFileError):
+    """A file is cut off; what comes before is whole. Expected only of a file that still grows."""
 
 
 class SchemaError(DataError):

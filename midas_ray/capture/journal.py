@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import msgspec
 import zstandard
 
-from midas_ray.errors import CorruptFileError, StorageError
+from midas_ray.errors import CorruptFileError, StorageError, TruncatedFileError
 
 FRAME_MAX_BYTES = 2**20
 FRAME_MAX_NS = 600 * 10**9
@@ -202,11 +202,12 @@ class JournalFile:
 def read_blocks(stream: BinaryIO, name: str, block_bytes: int = 16 * 2**20) -> Iterator[bytes]:
     """Decompressed blocks of whole lines of a journal, of about `block_bytes`.
 
-    Raises CorruptFileError where the file is damaged or cut off, after the blocks that could be read.
+    Raises CorruptFileError where the file is damaged, TruncatedFileError where it is cut off, after the blocks that
+    could be read.
     """
     held: list[bytes] = []
     size = 0
-    damage = ""
+    damage, kind = "", CorruptFileError
     try:
         for piece in _decompressed(stream, max(block_bytes // 8, 4096)):
             held.append(piece)
@@ -220,15 +221,15 @@ def read_blocks(stream: BinaryIO, name: str, block_bytes: int = 16 * 2**20) -> I
     except zstandard.ZstdError as error:
         damage = f"damaged Zstandard data ({error})"
     except EOFError as error:
-        damage = str(error)
+        damage, kind = str(error), TruncatedFileError
     data = b"".join(held)
     cut = data.rfind(b"\n") + 1
     if cut:
         yield data[:cut]
     if not damage and cut < len(data):
-        damage = "truncated in the middle of a line"
+        damage, kind = "truncated in the middle of a line", TruncatedFileError
     if damage:
-        raise CorruptFileError(f"{name}: {damage}; move the file away or repair it, then rerun")
+        raise kind(f"{name}: {damage}; move the file away or repair it, then rerun")
 
 
 def _decompressed(stream: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:

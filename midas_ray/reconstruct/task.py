@@ -10,7 +10,7 @@ import polars as pl
 
 from midas_ray.capture.bookline import BookLine, decode_book_line
 from midas_ray.capture.journal import read_blocks
-from midas_ray.errors import CorruptFileError
+from midas_ray.errors import CorruptFileError, TruncatedFileError
 from midas_ray.reconstruct.plan import HOUR_MS, HOUR_NS, SKEW_NS, HourTask, RawFile, hour_path, raw_files
 from midas_ray.reconstruct.replay import HourReplay
 from midas_ray.reconstruct.tables import decimals_of
@@ -33,7 +33,7 @@ def file_blocks(storage: Storage, file: RawFile, block_bytes: int = BLOCK_BYTES)
         if not file.growing:
             yield from blocks
             return
-        with contextlib.suppress(CorruptFileError):
+        with contextlib.suppress(TruncatedFileError):
             yield from blocks
 
 

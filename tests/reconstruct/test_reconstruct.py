@@ -330,6 +330,20 @@ def test_growing_file_is_read_up_to_what_is_flushed(tmp_path: Path) -> None:
     assert check_against_truth(market, table(tmp_path, "book")) > 30
 
 
+def test_damage_in_a_growing_file_is_no_unfinished_end(tmp_path: Path) -> None:
+    market = Market(tmp_path, seed=9)
+    market.open()
+    market.snapshot()
+    market.run(200, most_ms=2000)
+    market.recorder.flush()
+    path = next(tmp_path.rglob("*.open"))
+    data = bytearray(path.read_bytes())
+    data[4:8] = b"\xff" * 4  # the frame's header: what follows can be no Zstandard
+    path.write_bytes(data)
+    with pytest.raises(CorruptFileError, match="damaged Zstandard data"):
+        run(tmp_path)
+
+
 def damage(root: Path, share: float) -> Path:
     path = sorted(root.rglob("*.jsonl.zst"))[0]
     data = path.read_bytes()
