@@ -125,6 +125,7 @@ class StreamSettings(MidasSettings):
     enable_klines: bool = Field(True, description="collect the exchange's own 1-minute klines")
     enable_book_ticker: bool = Field(False, description="collect bookTicker (70 % of all bytes)")
     enable_mark_price: bool = Field(True, description="collect mark price and funding rate (futures only)")
+    enable_open_interest: bool = Field(True, description="poll open interest once a minute by REST (futures only)")
     depth_speed_ms: Literal[100, 0, 250, 500] = Field(100, description="interval of the depth stream in ms")
 
 
@@ -136,6 +137,16 @@ class ExchangeSettings(MidasSettings):
     snapshot_limit: Literal[5, 10, 20, 50, 100, 500, 1000] = Field(
         1000, description="levels a side asked of the REST depth snapshot"
     )
+
+
+class ConnectionSettings(MidasSettings):
+    connections: Literal[1, 2] = Field(
+        2, description="connections that carry each stream; with 2, data are missing only where both miss them"
+    )
+    memory_limit_mb: int = Field(
+        256, ge=16, le=65536, description="most MB that a collector holds in memory while its disk is full or read-only"
+    )
+    symbols_per_collector: int = Field(20, ge=1, le=200, description="symbols that share a collector process")
 
 
 class JournalSettings(MidasSettings):
@@ -189,7 +200,7 @@ class TradingSettings(MidasSettings):
     )
 
 
-class Collect(SymbolSettings, StreamSettings, ExchangeSettings, JournalSettings):
+class Collect(SymbolSettings, StreamSettings, ExchangeSettings, ConnectionSettings, JournalSettings):
     """Capture in the foreground until --duration has passed or Ctrl-C."""
 
     duration: DurationS | None = Field(None, gt=0, description="how long: 60s, 10m, 24h; empty = until stopped")

@@ -1,6 +1,6 @@
 """Keeping a book in step with its exchange: a state machine without I/O, the same for live frames and for files.
 
-Messages go in (`depth`, `snapshot`, `load_book`, `opened`, `disconnected`), actions come out (`FetchSnapshot`, `Gap`).
+Messages go in (`depth`, `snapshot`, `load_book`, `opened`, `blame`), actions come out (`FetchSnapshot`, `Gap`).
 The one rule of what continues the book is `kernels.classify`. A snapshot that arrives while the book is live widens the
 known depth without a gap: it is brought forward by the recent events, which it must join on to.
 """
@@ -106,7 +106,7 @@ class BookSync:
         self._recent: deque[_Span] = deque()
         self._pending: Snapshot | None = None
         self._gap: _OpenGap | None = None
-        self._lost_connection = False
+        self._blame: GapCause = "venue"
         self._seen_ms = 0
         self._asked_ms: int | None = None
         self._snapshot_levels = np.zeros(2, np.int64)
@@ -138,14 +138,14 @@ class BookSync:
             self._gap.cause = "down"
         self.state[k.STATE] = k.NO_ROWS
         self._anchored = False
-        self._lost_connection = False
+        self._blame = "venue"
         self._buffer.clear()
         self.barrier()
         return [FetchSnapshot("start")]
 
-    def disconnected(self) -> None:
-        """The connection broke: a gap that follows is the network's."""
-        self._lost_connection = True
+    def blame(self, cause: GapCause) -> None:
+        """Events may be missing from here on: a gap that shows at the next ones is of this cause."""
+        self._blame = cause
 
     def barrier(self) -> None:
         """A file ends here: what is read from the next one alone must come to the same book."""
@@ -257,7 +257,7 @@ class BookSync:
             if self.live and not was_live:
                 actions += self._recovered()
             if self.last_id != last_id:
-                self._lost_connection = False  # the chain went on over the break
+                self._blame = "venue"  # the chain went on over the break
             first = reached
             if why == k.PAST_THE_END:
                 self.finished = True
@@ -325,7 +325,7 @@ class BookSync:
 
     def _recovered(self) -> list[Action]:
         gap, self._gap = self._gap, None
-        self._lost_connection = False
+        self._blame = "venue"
         if gap is None:
             return []
         return [Gap(gap.start_ms, self.clock_ms, gap.cause, gap.expected_id, gap.found_id, gap.first_recv_ns)]
@@ -338,7 +338,7 @@ class BookSync:
             return [FetchSnapshot("too-old")]
         self._gap = _OpenGap(
             self.clock_ms,
-            "network" if self._lost_connection else "venue",
+            self._blame,
             self.last_id,
             int(table[at, k.DEPTH_PREV_ID]),
             int(table[at, k.DEPTH_RECV_NS]),

@@ -253,7 +253,7 @@ class Collector:
             queued=len(self._inbox),
             snapshots=self._snapshots.fetched,
             request_weight=self._rest.budget.used(now_ns),
-            latency_ms=self._latency.quantiles_ms(),
+            latency_ms={} if (found := self._latency.quantiles_ms()) is None else {"depth": found},
             clock_offset_ms=self._clock_offset_ms,
             n_files=len(recorder.sealed) + (path is not None),
             journal_path=None if path is None else str(path),

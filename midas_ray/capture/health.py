@@ -28,19 +28,27 @@ class TopOfBook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """State and counts of a collector since it started.
+    """State and counts of one symbol's capture since its collector started.
 
-    state: `live`, `syncing`, `gap`, `starting`, `connecting` (no connection carries depth) or `failed` (see `error`).
+    state: `live`, `syncing`, `gap`, `starting`, `connecting` (no connection carries depth), `degraded` (the disk takes
+    nothing, see `error`; the live book goes on), `delisted` (the venue ended the contract; its journal is sealed),
+    `failed` (see `error`), `down`, `silent`.
+    collector: the name of the collector process that carries the symbol.
     exchange_ms: exchange time of the last applied event. age_s: seconds since the last frame, per stream kind.
-    frames, frames_per_s: messages received, and their rate over the last 10 s. bytes: of messages, as received.
-    bytes_on_disk: compressed, all files of this run. latency_ms: (median, 99th percentile) from the exchange's event
-    time to arrival over the last 1000 depth messages, corrected by clock_offset_ms (exchange minus this machine); None
-    without any. queued: items that wait for the writer.
+    frames, frames_per_s: messages kept, and their rate over the last 10 s. bytes: of messages, as received.
+    frames_by_kind: messages kept, per stream kind. duplicates: frames that equal one already kept from the other
+    connection. wins: frames kept, per connection letter. connected: connections up that carry the symbol's depth.
+    bytes_on_disk: compressed, all files of this run. held_bytes: received, not on disk because that takes nothing.
+    dropped: frames given up because the memory limit was reached. latency_ms: per stream kind (median, 99th percentile)
+    from the exchange's event time to arrival over the last 1000 messages, corrected by clock_offset_ms (exchange minus
+    this machine). queued: items that wait for the writer of the collector. silences: watchdog breaches. last_silence:
+    the latest of them, in words.
     """
 
     symbol: str
     state: str
     pid: int
+    collector: str = ""
     error: str | None = None
     uptime_s: float = 0.0
     last_update_id: int = 0
@@ -49,18 +57,26 @@ class Health:
     best_ask: Level | None = None
     age_s: dict[str, float] = field(default_factory=dict)
     frames: int = 0
+    frames_by_kind: dict[str, int] = field(default_factory=dict)
     frames_per_s: float = 0.0
     bytes: int = 0
     bytes_on_disk: int = 0
+    held_bytes: int = 0
+    dropped: int = 0
+    duplicates: int = 0
+    wins: dict[str, int] = field(default_factory=dict)
+    connected: int = 0
     undecodable: int = 0
     gaps: int = 0
     divergences: int = 0
     resyncs: int = 0
     reconnects: int = 0
+    silences: int = 0
+    last_silence: str | None = None
     queued: int = 0
     snapshots: int = 0
     request_weight: int = 0
-    latency_ms: tuple[float, float] | None = None
+    latency_ms: dict[str, tuple[float, float]] = field(default_factory=dict)
     clock_offset_ms: float | None = None
     n_files: int = 0
     journal_path: str | None = None

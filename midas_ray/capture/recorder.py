@@ -153,7 +153,7 @@ class Recorder:
         self.rotate_if_due(recv_ns, mono_ns)
         self._write_event(recv_ns, mono_ns, conn, event, fields)
         if event == "disconnect" and "depth" in fields.get("streams", ("depth",)):
-            self.book.disconnected()
+            self.book.blame("network")
 
     def flush(self) -> None:
         """What was written so far becomes readable on disk."""

@@ -28,7 +28,7 @@ COLUMNS = (
 
 def status_row(health: Health) -> list[str]:
     """Cells of a symbol, as COLUMNS names them; age is that of the last depth message."""
-    age_s = health.age_s.get("depth")
+    age_s, latency_ms = health.age_s.get("depth"), health.latency_ms.get("depth")
     return [
         health.symbol,
         health.state,
@@ -39,7 +39,7 @@ def status_row(health: Health) -> list[str]:
         f"{health.frames_per_s:.1f}",
         str(health.gaps),
         "-" if health.bytes_per_hour is None else console.size_text(health.bytes_per_hour),
-        "-" if health.latency_ms is None else f"{health.latency_ms[0]:.0f} / {health.latency_ms[1]:.0f}",
+        "-" if latency_ms is None else f"{latency_ms[0]:.0f} / {latency_ms[1]:.0f}",
     ]
 
 

@@ -188,7 +188,7 @@ class HourReplay:
             self._note(self._book.opened())
         elif line.event == "disconnect" and (line.streams is None or "depth" in line.streams):
             self._breaks.append((line.recv_ns, "network"))
-            self._book.disconnected()
+            self._book.blame("network")
         self._adopt_scale(self._book.scale)
 
     def _begin_file(self, line: JournalLine, raw: bytes) -> None:

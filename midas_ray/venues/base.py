@@ -62,7 +62,10 @@ class Venue:
     depth_path: str
     exchange_info_path: str
     time_path: str
+    tickers_path: str
+    open_interest_path: str | None
     exchange_info_weight: int
+    tickers_weight: int
     snapshot_weights: tuple[tuple[int, int], ...]
     weight_per_minute: int
     connections_per_5_min: int

@@ -110,7 +110,7 @@ def test_gap_names_what_was_expected_and_ends_at_the_first_event_after_the_resyn
 
 def test_gap_after_a_broken_connection_is_the_networks() -> None:
     recording = live()
-    recording.book.disconnected()
+    recording.book.blame("network")
     recording.feed(event(5300, 1020, 1030))
     (gap,) = recording.feed(snapshot(1030, BIDS, ASKS), event(5400, 1030, 1031))
     assert gap.cause == "network"
@@ -118,7 +118,7 @@ def test_gap_after_a_broken_connection_is_the_networks() -> None:
 
 def test_break_that_the_chain_went_on_over_blames_no_later_gap() -> None:
     recording = live()
-    recording.book.disconnected()
+    recording.book.blame("network")
     recording.feed(event(5200, 1010, 1015))
     recording.feed(event(5300, 1020, 1030))
     (gap,) = recording.feed(snapshot(1030, BIDS, ASKS), event(5400, 1030, 1031))
