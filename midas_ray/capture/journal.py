@@ -29,8 +29,13 @@ class JournalLine(msgspec.Struct, frozen=True):
     `text` or `b64` hold what was not one line of JSON.
 
     kind: `ws`, `rest` (with status, sent_ns, path), `book` (with last_update_id, after_n, ... see `book_line`),
-    `event` (with event; a disconnect says which kinds of streams the connection carried). `mono_ns` is None for
-    imports. `n` counts the frames of a collector across connections.
+    `event` (with event and its fields). `mono_ns` is None for imports. `n` counts the frames of a collector across
+    connections.
+
+    used: False for a REST answer that was kept but never given to the book. connections: how many carried each stream
+    (head lines; None where the file does not say). Of events: streams, the kinds that no connection carries any more
+    (disconnect) or the kinds collected (head lines); carried, the kinds of the lost connection; stream and cause
+    (missed); reason; since_ns (degraded); held_bytes and dropped (recovered).
     """
 
     recv_ns: int
@@ -46,6 +51,15 @@ class JournalLine(msgspec.Struct, frozen=True):
     path: str | None = None
     event: str | None = None
     streams: list[str] | None = None
+    used: bool = True
+    connections: int | None = None
+    carried: list[str] | None = None
+    stream: str | None = None
+    cause: str | None = None
+    reason: str | None = None
+    since_ns: int | None = None
+    held_bytes: int | None = None
+    dropped: int | None = None
 
 
 decode_line = msgspec.json.Decoder(JournalLine).decode
