@@ -1,8 +1,7 @@
 """The raw journal: JSON lines in Zstandard, one line per received frame, kept verbatim (DESIGN 3.2).
 
 A file is a series of Zstandard frames with checksums, a new one each MiB of compressed data or 10 minutes; a block is
-flushed at each `flush()`. While it grows it is named `<name>.jsonl.zst.open`; `close()` seals it under its final name.
-What was flushed stays readable whatever happens to the process.
+flushed each second. `journal_file` writes one; here is what its lines are, and how they are read.
 """
 
 import base64
@@ -17,8 +16,6 @@ import zstandard
 
 from midas_ray.errors import CorruptFileError, StorageError, TruncatedFileError
 
-FRAME_MAX_BYTES = 2**20
-FRAME_MAX_NS = 600 * 10**9
 SUFFIX = ".jsonl.zst"
 OPEN_SUFFIX = SUFFIX + ".open"
 
@@ -103,14 +100,19 @@ def rest_line(
     status: int,
     sent_ns: int,
     path: str,
+    used: bool = True,
 ) -> bytes:
-    """Line of a REST answer: `path` with its query, HTTP `status`, `sent_ns` when the request left."""
+    """Line of a REST answer: `path` with its query, HTTP `status`, `sent_ns` when the request left; `used` False where
+    it is kept but was not given to the book."""
     extra = f'"status":{status},"sent_ns":{sent_ns},"path":'.encode() + msgspec.json.encode(path) + b","
+    if not used:
+        extra += b'"used":false,'
     return _head(recv_ns, mono_ns, conn, n, "rest") + extra + _payload(payload) + b"}\n"
 
 
 def event_line(recv_ns: int, mono_ns: int | None, conn: str, n: int, event: str, **fields: Any) -> bytes:
-    """Line of what happened to the collector: open, unsynced, connect, disconnect, gap, resync, rotate, shutdown."""
+    """Line of what happened to the collector: open, unsynced, connect, disconnect, missed, gap, resync, silent, clock,
+    contract, fallback, degraded, recovered, rotate, shutdown."""
     body = msgspec.json.encode({"event": event, **fields})
     return _head(recv_ns, mono_ns, conn, n, "event") + body[1:] + b"\n"
 
@@ -124,93 +126,6 @@ def journal_folder(venue: str, symbol: str, recv_ns: int) -> str:
     """Partition of a file that starts at `recv_ns`, relative to DATA_DIR."""
     day = datetime.fromtimestamp(recv_ns // 10**9, UTC).date().isoformat()
     return f"raw/venue={venue}/symbol={symbol}/date={day}"
-
-
-class JournalFile:
-    """One growing file of a symbol's journal.
-
-    Raises StorageError where it cannot be written. Not thread-safe: one writer at a time.
-    """
-
-    def __init__(self, root: Path, venue: str, symbol: str, first_recv_ns: int, *, level: int = 3) -> None:
-        folder = root / journal_folder(venue, symbol, first_recv_ns)
-        self._final = folder / f"{first_recv_ns}-{os.getpid()}{SUFFIX}"
-        self._growing = self._final.with_name(self._final.name + ".open")
-        self._level = level
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            if self._final.exists():
-                raise FileExistsError(17, "file exists", str(self._final))
-            self._file: BinaryIO = self._growing.open("xb")
-        except OSError as error:
-            raise StorageError(
-                f"cannot create {self._growing}: {error.strerror}; check the disk and permissions"
-            ) from None
-        self.lines = 0
-        self.raw_bytes = 0
-        self._frame_start_ns = first_recv_ns
-        self._frame_start_byte = 0
-        self._frame = self._new_frame()
-
-    def _new_frame(self) -> zstandard.ZstdCompressionWriter:
-        return zstandard.ZstdCompressor(level=self._level, write_checksum=True).stream_writer(self._file, closefd=False)
-
-    @property
-    def path(self) -> Path:
-        """Where the file lies while it grows."""
-        return self._growing
-
-    @property
-    def bytes_written(self) -> int:
-        """Compressed bytes handed to the operating system."""
-        return self._file.tell()
-
-    def write(self, data: bytes, recv_ns: int, lines: int = 1) -> None:
-        """Append whole lines; `recv_ns` decides when a new Zstandard frame begins."""
-        try:
-            if (
-                recv_ns - self._frame_start_ns >= FRAME_MAX_NS
-                or self._file.tell() - self._frame_start_byte >= FRAME_MAX_BYTES
-            ):
-                self._frame.close()
-                self._frame = self._new_frame()
-                self._frame_start_ns, self._frame_start_byte = recv_ns, self._file.tell()
-            self._frame.write(data)
-        except OSError as error:
-            raise StorageError(
-                f"cannot write {self._growing}: {error.strerror}; free space or fix permissions"
-            ) from None
-        self.lines += lines
-        self.raw_bytes += len(data)
-
-    def flush(self) -> None:
-        """Everything written so far becomes readable on disk."""
-        try:
-            self._frame.flush(zstandard.FLUSH_BLOCK)
-            self._file.flush()
-        except OSError as error:
-            raise StorageError(
-                f"cannot write {self._growing}: {error.strerror}; free space or fix permissions"
-            ) from None
-
-    def close(self) -> Path:
-        """Seal the file under its final name, which is returned."""
-        try:
-            self._frame.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._growing.rename(self._final)
-        except OSError as error:
-            raise StorageError(
-                f"cannot seal {self._growing}: {error.strerror}; free space or fix permissions"
-            ) from None
-        return self._final
-
-    def discard(self) -> None:
-        """Give the file up: nothing of it stays."""
-        self._file.close()
-        self._growing.unlink(missing_ok=True)
 
 
 def read_blocks(stream: BinaryIO, name: str, block_bytes: int = 16 * 2**20) -> Iterator[bytes]:

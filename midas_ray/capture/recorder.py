@@ -14,9 +14,11 @@ import msgspec
 from midas_ray.book.events import decode_depth
 from midas_ray.book.ladder import make_snapshot
 from midas_ray.book.scale import Scale, ScaleTooSmallError
-from midas_ray.book.sync import Action, BookSync, Divergence, FetchSnapshot, Gap
+from midas_ray.book.sync import Action, BookSync, Divergence, FetchSnapshot, Gap, GapCause
 from midas_ray.capture import journal
 from midas_ray.capture.bookline import book_fields
+from midas_ray.capture.journal_file import JournalFile
+from midas_ray.errors import StorageError
 from midas_ray.venues.base import StreamKind, Venue, frame_address, frame_message
 from midas_ray.venues.messages import DepthSnapshot, DepthUpdate, Level
 
@@ -35,7 +37,8 @@ decode_snapshot = msgspec.json.Decoder(DepthSnapshot).decode
 
 @dataclass(slots=True)
 class Counters:
-    """What a recorder has seen. frames by stream kind; `undecodable`: frames kept raw that no decoder understands."""
+    """What a recorder has seen. frames by stream kind; `undecodable`: frames kept raw that no decoder understands;
+    `dropped`: frames that a full disk and full memory left no room for, in all."""
 
     frames: dict[str, int]
     bytes: int = 0
@@ -43,6 +46,7 @@ class Counters:
     gaps: int = 0
     divergences: int = 0
     resyncs: int = 0
+    dropped: int = 0
 
 
 class Recorder:
@@ -54,9 +58,12 @@ class Recorder:
         next_n: gives the next frame number; shared by the recorders of a collector.
         streams: kinds of streams collected, written at the head of each file: an hour without a print then differs from
             an hour in which nobody listened.
+        connections: how many carry each stream, written there too; None for imports.
+        hold_on_failure: what to do where the journal cannot be written. False: raise StorageError. True: carry on in
+            memory, `failure` saying why, until `recover` succeeds; a new hour begins its file all the same.
 
-    Every method takes `recv_ns` (wall clock, ns) of what happened. Raises StorageError where the journal cannot be
-    written. Not thread-safe.
+    Every method takes `recv_ns` (wall clock, ns) of what happened, which need not rise from call to call. Not
+    thread-safe.
     """
 
     def __init__(
@@ -69,6 +76,8 @@ class Recorder:
         streams: Sequence[StreamKind] = (),
         max_bytes: int = 512 * 2**20,
         level: int = 3,
+        connections: int | None = None,
+        hold_on_failure: bool = False,
     ) -> None:
         self.venue = venue
         self.symbol = symbol
@@ -82,7 +91,14 @@ class Recorder:
         self._n = 0
         self._max_bytes = max_bytes
         self._level = level
-        self._file: journal.JournalFile | None = None
+        self._connections = connections
+        self._hold = hold_on_failure
+        self._file: JournalFile | None = None
+        self._unsealed: list[JournalFile] = []
+        self._degraded_ns: int | None = None
+        self._dropped_before = 0
+        self._dropping: set[str] = set()
+        self._newest: tuple[int, int | None] = (0, None)
         self._hour = -1
         self._last_trade: tuple[int | None, int | None] = (None, None)
         self.sealed: list[Path] = []
@@ -96,6 +112,18 @@ class Recorder:
     def bytes_on_disk(self) -> int:
         """Compressed bytes of the growing file."""
         return 0 if self._file is None else self._file.bytes_written
+
+    @property
+    def failure(self) -> str | None:
+        """Why the journal cannot be written now; None while all is well."""
+        if self._unsealed:
+            return self._unsealed[0].failure
+        return None if self._file is None else self._file.failure
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory taken by lines that are not on disk yet."""
+        return sum(file.held_bytes for file in self._files())
 
     def rotation_due(self, recv_ns: int) -> bool:
         """Whether something received at `recv_ns` belongs into a new file."""
@@ -112,7 +140,7 @@ class Recorder:
         """A WebSocket frame: written first, then applied. What cannot be decoded is kept and counted."""
         self.rotate_if_due(recv_ns, mono_ns)
         self._n = self._next_n()
-        self._write(journal.ws_line(recv_ns, mono_ns, conn, self._n, payload), recv_ns)
+        self._write(journal.ws_line(recv_ns, mono_ns, conn, self._n, payload), recv_ns, mono_ns)
         self.counters.bytes += len(payload)
         try:
             address = frame_address(payload)
@@ -132,14 +160,26 @@ class Recorder:
         return []
 
     def rest(
-        self, recv_ns: int, mono_ns: int | None, conn: str, payload: bytes, *, status: int, sent_ns: int, path: str
+        self,
+        recv_ns: int,
+        mono_ns: int | None,
+        conn: str,
+        payload: bytes,
+        *,
+        status: int,
+        sent_ns: int,
+        path: str,
+        used: bool = True,
     ) -> list[Action]:
-        """A REST answer; a depth snapshot of status 200 goes to the book. `path` is the request's, with its query."""
+        """A REST answer; a depth snapshot of status 200 goes to the book, unless not `used`. `path` is the request's,
+        with its query."""
         self.rotate_if_due(recv_ns, mono_ns)
         self._n = self._next_n()
-        line = journal.rest_line(recv_ns, mono_ns, conn, self._n, payload, status=status, sent_ns=sent_ns, path=path)
-        self._write(line, recv_ns)
-        if status != 200 or not path.startswith(self.venue.depth_path):
+        line = journal.rest_line(
+            recv_ns, mono_ns, conn, self._n, payload, status=status, sent_ns=sent_ns, path=path, used=used
+        )
+        self._write(line, recv_ns, mono_ns)
+        if not used or status != 200 or not path.startswith(self.venue.depth_path):
             return []
         try:
             actions = apply_snapshot(self.book, payload, path)
@@ -155,19 +195,86 @@ class Recorder:
         if event == "disconnect" and "depth" in fields.get("streams", ("depth",)):
             self.book.blame("network")
 
+    def missed(self, recv_ns: int, mono_ns: int | None, stream: StreamKind, cause: GapCause, **fields: Any) -> None:
+        """The next frame of this stream shows that something was missed: whose doing it is."""
+        self.rotate_if_due(recv_ns, mono_ns)
+        self._write_event(recv_ns, mono_ns, "collector", "missed", {"stream": stream, "cause": cause, **fields})
+        if stream == "depth":
+            self.book.blame(cause)
+
+    def drop(self, recv_ns: int, mono_ns: int | None, stream: StreamKind) -> None:
+        """A frame for which neither the disk nor the memory has room: counted, neither written nor applied.
+
+        The first one of each stream is said in the journal, as `missed` because of the disk.
+        """
+        self.counters.dropped += 1
+        if stream not in self._dropping:
+            self._dropping.add(stream)
+            self.missed(recv_ns, mono_ns, stream, "disk")
+
     def flush(self) -> None:
-        """What was written so far becomes readable on disk."""
+        """What was written so far becomes readable on disk. Call it each second."""
         if self._file is not None:
             self._file.flush()
+            self._say_if_degraded()
+
+    def recover(self, recv_ns: int, mono_ns: int | None) -> bool:
+        """Try to write what is held; True where nothing is wrong (any more). Call it each second after a failure."""
+        held_bytes = self.held_bytes
+        if not self._recovered():
+            return False
+        if self._degraded_ns is not None:
+            dropped = self.counters.dropped - self._dropped_before
+            self._degraded_ns, self._dropped_before = None, self.counters.dropped
+            self._dropping.clear()
+            fields = {"held_bytes": held_bytes, "dropped": dropped}
+            self._write_event(recv_ns, mono_ns, "collector", "recovered", fields)
+        return True
 
     def close(self, recv_ns: int, mono_ns: int | None, reason: str) -> Path | None:
-        """The collector ends: say so in the journal and seal the file, whose path is returned."""
+        """The collector ends: say so in the journal and seal the file, whose path is returned.
+
+        Raises StorageError where that cannot be done: what is on disk stays readable, what is in memory only is lost.
+        """
         if self._file is None:
             return None
+        self.recover(recv_ns, mono_ns)
         self._write_event(recv_ns, mono_ns, "collector", "shutdown", {"reason": reason})
-        path, self._file = self._file.close(), None
+        file = self._file
+        try:
+            if self._unsealed:
+                raise StorageError(f"{self.failure}; free space or fix permissions")
+            path = file.close()
+        except StorageError as error:
+            lost = sum(each.held_lines for each in self._files())
+            for each in self._files():
+                each.abandon()
+            self._unsealed, self._file = [], None
+            raise StorageError(f"{error}; {lost} lines could not be written and are lost") from None
+        self._file = None
         self.sealed.append(path)
         return path
+
+    def _files(self) -> list[JournalFile]:
+        """Files that are not sealed, in order."""
+        return self._unsealed if self._file is None else [*self._unsealed, self._file]
+
+    def _recovered(self) -> bool:
+        while self._unsealed:
+            if not self._unsealed[0].recover():
+                return False
+            try:
+                self.sealed.append(self._unsealed[0].close())
+            except StorageError:
+                return False  # it says why in `failure`, and is tried again
+            del self._unsealed[0]
+        return self._file is None or self._file.recover()
+
+    def _say_if_degraded(self) -> None:
+        if self._degraded_ns is None and self.failure is not None:
+            self._degraded_ns, mono_ns = self._newest
+            fields = {"reason": self.failure, "since_ns": self._degraded_ns}
+            self._write_event(self._degraded_ns, mono_ns, "collector", "degraded", fields)
 
     def _depth(self, payload: bytes, recv_ns: int) -> list[Action]:
         message = _decode_depth(frame_message(payload))
@@ -204,32 +311,42 @@ class Recorder:
             return
         if self._file is not None:
             self._write_event(recv_ns, mono_ns, "collector", "rotate", {})
-            self.sealed.append(self._file.close())
-            self._file = None
+            file, self._file = self._file, None
+            try:
+                self.sealed.append(file.close())
+            except StorageError:
+                if not self._hold:
+                    raise
+                self._unsealed.append(file)  # sealed in turn once the disk is well
             self.book.barrier()
-        self._file = journal.JournalFile(self._root, self.venue.name, self.symbol, recv_ns, level=self._level)
+        self._file = JournalFile(self._root, self.venue.name, self.symbol, recv_ns, level=self._level, hold=self._hold)
         self._hour = max(recv_ns // HOUR_NS, self._hour)
         self._write_head(recv_ns, mono_ns)
 
     def _write_head(self, recv_ns: int, mono_ns: int | None) -> None:
         fields: dict[str, Any] = {
             "streams": self._streams,
+            "connections": self._connections,
             "last_trade_id": self._last_trade[0],
             "last_trade_ms": self._last_trade[1],
         }
         if self.book.live:
             fields |= book_fields(self.book, self._n)
-            self._write(journal.book_line(recv_ns, mono_ns, self._n, fields), recv_ns)
+            self._write(journal.book_line(recv_ns, mono_ns, self._n, fields), recv_ns, mono_ns)
         else:
             self._write_event(recv_ns, mono_ns, "collector", "unsynced", fields)
 
     def _write_event(self, recv_ns: int, mono_ns: int | None, conn: str, event: str, fields: dict[str, Any]) -> None:
-        self._write(journal.event_line(recv_ns, mono_ns, conn, self._n, event, **fields), recv_ns)
+        self._write(journal.event_line(recv_ns, mono_ns, conn, self._n, event, **fields), recv_ns, mono_ns)
 
-    def _write(self, line: bytes, recv_ns: int) -> None:
-        if self._file is None:
+    def _write(self, line: bytes, recv_ns: int, mono_ns: int | None) -> None:
+        file = self._file
+        if file is None:
             raise RuntimeError("the journal is closed")
-        self._file.write(line, recv_ns)
+        file.write(line, recv_ns)
+        self._newest = recv_ns, mono_ns
+        if self._degraded_ns is None and (file.failure is not None or self._unsealed):
+            self._say_if_degraded()
 
 
 def apply_snapshot(book: BookSync, payload: bytes, path: str) -> list[Action]:

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from midas_ray.capture.journal import JournalFile
+from midas_ray.capture.journal_file import JournalFile
 
 MOST_PENDING = 8
 """Blocks that may wait for the thread, which bounds memory."""

@@ -10,15 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midas_ray.capture import journal
-from midas_ray.capture.journal import (
-    FRAME_MAX_NS,
-    JournalFile,
-    decode_line,
-    event_line,
-    read_blocks,
-    rest_line,
-    ws_line,
-)
+from midas_ray.capture.journal import decode_line, event_line, read_blocks, rest_line, ws_line
+from midas_ray.capture.journal_file import FRAME_MAX_NS, JournalFile
 from midas_ray.errors import CorruptFileError, StorageError
 
 START_NS = 1_767_225_600 * 10**9
@@ -208,8 +201,13 @@ def test_file_that_cannot_be_created_is_one_line(tmp_path: Path) -> None:
 
 
 def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
+    """A restart within the same instant, or the same process id in another container: another name is taken."""
     path = write(tmp_path)
     before = path.read_bytes()
-    with pytest.raises(StorageError, match="cannot create"):
-        write(tmp_path)
+    growing = write(tmp_path, 3, flush_each=1, close=False)
+    left = growing.read_bytes()
+    third = write(tmp_path, 5)
+    assert len({path, growing, third}) == 3
     assert path.read_bytes() == before
+    assert growing.read_bytes() == left
+    assert len(read(third)) == 5

@@ -14,7 +14,8 @@ from midas_ray.capture.backoff import full_jitter_s
 from midas_ray.capture.claim import claim_symbol
 from midas_ray.capture.health import Health, LatencyMeter, RateMeter
 from midas_ray.capture.inbox import Arrival, Inbox
-from midas_ray.capture.journal import JournalFile, ws_line
+from midas_ray.capture.journal import ws_line
+from midas_ray.capture.journal_file import JournalFile
 from midas_ray.errors import StorageError, UsageError
 
 VENUE = "binance-futures"

@@ -470,7 +470,8 @@ def test_task_survives_encoding() -> None:
 
 
 def test_damaged_head_line_is_one_line(tmp_path: Path) -> None:
-    from midas_ray.capture.journal import JournalFile, event_line
+    from midas_ray.capture.journal import event_line
+    from midas_ray.capture.journal_file import JournalFile
 
     file = JournalFile(tmp_path, VENUE, SYMBOL, START_MS * 10**6)
     line = event_line(START_MS * 10**6, None, "collector", 0, "unsynced", last_trade_id="x")
