@@ -10,6 +10,7 @@ MidasError                 one clear line for the user; the command exits with `
  +-- StorageError          a folder cannot be read or written
  +-- VenueError            the exchange refused, is unreachable or sent what it must not
       +-- UnknownSymbolError the venue does not list this symbol
+      +-- GeoBlockedError    the venue does not serve this country: no use to try again
 
 The message says what was expected, what was found and what to do.
 """
@@ -57,3 +58,7 @@ class VenueError(MidasError):
 
 class UnknownSymbolError(VenueError):
     """The venue does not list this symbol."""
+
+
+class GeoBlockedError(VenueError):
+    """The venue does not serve this country: no use to try again."""

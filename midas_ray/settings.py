@@ -33,16 +33,43 @@ def parse_duration_s(text: str | float) -> float:
     return float(match[1]) * _DURATION_UNIT_S[match[2] or "s"]
 
 
-def _split_symbols(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+TOP_SYMBOLS = "top:"
+"""`top:50` in place of symbols: the 50 most traded, as the venue says when collecting starts."""
+MOST_TOP_SYMBOLS = 200
+
+
+def top_count(symbols: tuple[str, ...]) -> int | None:
+    """N where `symbols` is a lone `top:N`; None where symbols are named."""
+    return int(symbols[0].removeprefix(TOP_SYMBOLS)) if symbols and symbols[0].startswith(TOP_SYMBOLS) else None
+
+
+def _symbol_parts(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else list(value)
-    symbols = tuple(dict.fromkeys(part.strip().lower() for part in parts if part.strip()))
+    return tuple(dict.fromkeys(part.strip().lower() for part in parts if part.strip()))
+
+
+def _split_symbols(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    symbols = _symbol_parts(value)
     for symbol in symbols:
+        if symbol.startswith(TOP_SYMBOLS):
+            raise ValueError(f"{symbol!r} is for midas collect and midas up only: expected symbols such as btcusdt")
         if not re.fullmatch(r"[a-z0-9_]{2,30}", symbol):
             raise ValueError(f"{symbol!r} is not a symbol: expected letters and digits such as btcusdt")
     return symbols
 
 
+def _split_symbols_or_top(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    symbols = _symbol_parts(value)
+    if not any(symbol.startswith(TOP_SYMBOLS) for symbol in symbols):
+        return _split_symbols(symbols)
+    count = symbols[0].removeprefix(TOP_SYMBOLS)
+    if len(symbols) > 1 or not (count.isdecimal() and 1 <= int(count) <= MOST_TOP_SYMBOLS):
+        raise ValueError(f"expected top:1 to top:{MOST_TOP_SYMBOLS} alone, or symbols such as btcusdt,ethusdt")
+    return (f"{TOP_SYMBOLS}{int(count)}",)
+
+
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols)]
+SymbolsOrTop = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols_or_top)]
 DurationS = Annotated[float, BeforeValidator(parse_duration_s)]
 VenueName = Literal["binance-futures", "binance-spot"]
 S = TypeVar("S", bound="MidasSettings")
@@ -96,10 +123,10 @@ class VenueSettings(MidasSettings):
 
 
 class SymbolSettings(VenueSettings):
-    symbols: Symbols = Field(
+    symbols: SymbolsOrTop = Field(
         ("btcusdt",),
         validation_alias=AliasChoices("symbols", "symbol"),
-        description="symbols, separated by commas",
+        description="symbols, separated by commas; top:50 = the 50 most traded in 24 h (top:1 to top:200)",
     )
 
 

@@ -58,7 +58,9 @@ class Collector:
         self._rest = rest
         self._log = log
         self._inbox = Inbox()
-        self._snapshots = SnapshotFetcher(rest, symbol, settings.snapshot_limit, self._inbox, log)
+        self._snapshots = SnapshotFetcher(
+            rest, symbol, settings.snapshot_limit, lambda answer, _usable: self._inbox.put(answer), log
+        )
         connections = itertools.count(1)
         self._links = [
             Link(
@@ -113,7 +115,7 @@ class Collector:
 
     async def _measure_clock(self) -> None:
         try:
-            self._clock_offset_ms = await self._rest.clock_offset_ms()
+            self._clock_offset_ms = (await self._rest.clock()).offset_ms
         except VenueError as error:
             self._log.warning("clock offset unknown", error=str(error))
 
@@ -252,7 +254,7 @@ class Collector:
             reconnects=sum(max(link.connects - 1, 0) for link in self._links),
             queued=len(self._inbox),
             snapshots=self._snapshots.fetched,
-            request_weight=self._rest.budget.used(now_ns),
+            request_weight=self._rest.used_weight,
             latency_ms={} if (found := self._latency.quantiles_ms()) is None else {"depth": found},
             clock_offset_ms=self._clock_offset_ms,
             n_files=len(recorder.sealed) + (path is not None),

@@ -110,10 +110,10 @@ def main(argv: list[str]) -> int:
     """`jobs/collect.py`: collectors on the cluster at RAY_ADDRESS, that go on after the job or end after --duration."""
     try:
         settings = parse_settings(Collect, "collect", argv)
-        asyncio.run(check_start(settings, settings.symbols))
+        symbols = asyncio.run(check_start(settings, settings.symbols))
         with ray_session(RaySettings(ray_address=os.environ["RAY_ADDRESS"])):
             root = local_root(settings)
-            handles = {symbol: start_collector(symbol, settings, root) for symbol in settings.symbols}
+            handles = {symbol: start_collector(symbol, settings, root) for symbol in symbols}
             for health in wait_until_live(handles):
                 console.out.print(f"{health.symbol}: collector {health.state}")
             if settings.duration is not None:

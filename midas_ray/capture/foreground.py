@@ -25,8 +25,8 @@ PLAIN_LINE_S = 10.0
 
 def collect(settings: Collect) -> int:
     """Run `midas collect`; gives the exit code. Raises MidasError with one line; then nothing has been written."""
-    asyncio.run(check_start(settings, settings.symbols))
-    return asyncio.run(_collect(settings))
+    symbols = asyncio.run(check_start(settings, settings.symbols))
+    return asyncio.run(_collect(settings.model_copy(update={"symbols": symbols})))
 
 
 async def _collect(settings: Collect) -> int:

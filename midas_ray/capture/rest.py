@@ -1,6 +1,5 @@
-"""The exchange's REST, outside the message path: request weight kept, refusals said in one line."""
+"""The exchange's REST, outside the message path: limits kept, refusals told apart and said in one line."""
 
-import asyncio
 import os
 import re
 import time
@@ -13,22 +12,22 @@ import aiohttp
 import msgspec
 import stamina
 
-from midas_ray.errors import UnknownSymbolError, UsageError, VenueError
+from midas_ray.capture.contracts import Contract, contracts_of, most_traded
+from midas_ray.capture.limits import IpLimits, Limits, Priority, VenueMinute
+from midas_ray.capture.refusal import Refusal, refusal_of
+from midas_ray.errors import GeoBlockedError, UnknownSymbolError, UsageError, VenueError
 from midas_ray.venues.base import Venue
-from midas_ray.venues.messages import ExchangeInfo, RestError, ServerTime
+from midas_ray.venues.messages import ExchangeInfo, ServerTime, Ticker
 
 TIMEOUT_S = 10.0
-MINUTE_NS = 60 * 10**9
-WEIGHT_SHARE = 0.8
-"""Share of the venue's request weight that is used: other programs behind the same address count too."""
 WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 INVALID_SYMBOL = -1121
-BACK_OFF_S = 60.0
-"""Pause after a 429 or 418 that does not say how long."""
+MOST_NAMED = 100
+"""Symbols asked for by name in one exchangeInfo; for more, the whole list is shorter than the URL is allowed to be."""
 
-_decode_error = msgspec.json.Decoder(RestError).decode
 _decode_info = msgspec.json.Decoder(ExchangeInfo).decode
 _decode_time = msgspec.json.Decoder(ServerTime).decode
+_decode_tickers = msgspec.json.Decoder(list[Ticker]).decode
 
 
 class TransientVenueError(VenueError):
@@ -37,7 +36,10 @@ class TransientVenueError(VenueError):
 
 @dataclass(frozen=True, slots=True)
 class RestAnswer:
-    """An HTTP answer of any status: `path` with its query, the body, when the request left and the body was whole."""
+    """An HTTP answer of any status: `path` with its query, the body, when the request left and the body was whole.
+
+    sent_mono_ns: when it left, by the monotonic clock. refusal: why it is not what was asked; None where it is.
+    """
 
     path: str
     status: int
@@ -45,52 +47,42 @@ class RestAnswer:
     sent_ns: int
     recv_ns: int
     mono_ns: int
+    sent_mono_ns: int = 0
+    refusal: Refusal | None = None
+
+    def check(self) -> None:
+        """Raises GeoBlockedError, TransientVenueError (the server's fault) or VenueError where it was refused."""
+        if self.refusal is None:
+            return
+        match self.refusal.kind:
+            case "geo":
+                raise GeoBlockedError(self.refusal.text)
+            case "server":
+                raise TransientVenueError(self.refusal.text)
+        raise VenueError(self.refusal.text)
 
 
-class WeightBudget:
-    """Request weight of the running minute, as the venue counts it, and how long it must not be called at all."""
+@dataclass(frozen=True, slots=True)
+class ClockSample:
+    """offset_ms: the exchange's clock minus this machine's, right to half of round_trip_ms."""
 
-    def __init__(self, per_minute: int) -> None:
-        self.limit = per_minute
-        self._used = 0
-        self._minute = 0
-        self._blocked_until_ns = 0
-
-    def used(self, now_ns: int) -> int:
-        """Weight used in the minute of `now_ns`."""
-        return self._used if now_ns // MINUTE_NS == self._minute else 0
-
-    def take(self, weight: int, now_ns: int) -> None:
-        """Count a request before it leaves."""
-        self.report(self.used(now_ns) + weight, now_ns)
-
-    def report(self, used: int, now_ns: int) -> None:
-        """What the venue says is used."""
-        self._used, self._minute = used, now_ns // MINUTE_NS
-
-    def block(self, until_ns: int) -> None:
-        """The venue refuses calls until then."""
-        self._blocked_until_ns = max(self._blocked_until_ns, until_ns)
-
-    def wait_s(self, weight: int, now_ns: int) -> float:
-        """Seconds to wait before a request of this weight may leave."""
-        wait_ns = max(self._blocked_until_ns - now_ns, 0)
-        if self.used(now_ns) + weight > WEIGHT_SHARE * self.limit:
-            wait_ns = max(wait_ns, MINUTE_NS - now_ns % MINUTE_NS)
-        return wait_ns / 1e9
+    offset_ms: float
+    round_trip_ms: float
 
 
 class RestClient:
     """The venue's public REST, for all symbols of a process. Use as an async context manager.
 
-    exchange_url: http base of a simulated exchange; None = the venue's own servers. Raises UsageError for no URL.
+    exchange_url: http base of a simulated exchange; None = the venue's own servers. limits: shared by all that call the
+    venue from this address; None = this process is alone. Raises UsageError for no URL.
     """
 
-    def __init__(self, venue: Venue, exchange_url: str | None = None) -> None:
+    def __init__(self, venue: Venue, exchange_url: str | None = None, limits: IpLimits | None = None) -> None:
         if exchange_url is not None and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", exchange_url):
             raise UsageError(f"--exchange-url: expected http://HOST:PORT, found {exchange_url!r}")
         self.venue = venue
-        self.budget = WeightBudget(venue.weight_per_minute)
+        self.limits: IpLimits = limits or Limits(venue.weight_per_minute, venue.connections_per_5_min)
+        self._used = VenueMinute()
         self._exchange_url = exchange_url
         self._session: aiohttp.ClientSession | None = None
 
@@ -105,15 +97,19 @@ class RestClient:
         if self._session is not None:
             await self._session.close()
 
-    async def get(self, path: str, weight: int, **query: str | int) -> RestAnswer:
-        """GET, once the weight budget allows it; an answer of any status. Raises VenueError where none comes."""
+    @property
+    def used_weight(self) -> int:
+        """Request weight of the running minute, as the venue last said."""
+        return self._used.used(time.time_ns())
+
+    async def get(self, path: str, weight: int, priority: Priority = Priority.POLL, **query: str | int) -> RestAnswer:
+        """GET, once the limits allow it; an answer of any status. Raises VenueError where none comes."""
         if self._session is None:
             raise RuntimeError("use RestClient as an async context manager")
-        await asyncio.sleep(self.budget.wait_s(weight, time.time_ns()))
+        await self.limits.weight(weight, priority)
         full_path = path + ("?" + urlencode(query) if query else "")
         url = self.venue.rest_url(full_path, self._exchange_url)
-        self.budget.take(weight, time.time_ns())
-        sent_ns = time.time_ns()
+        sent_ns, sent_mono_ns = time.time_ns(), time.monotonic_ns()
         try:
             async with self._session.get(url) as response:
                 payload = await response.read()
@@ -126,9 +122,11 @@ class RestClient:
             raise VenueError(f"{url}: cannot reach the exchange ({_reason(error)}); {self._advice}") from None
         except (aiohttp.ClientError, ValueError) as error:
             raise TransientVenueError(f"{url}: no answer ({str(error) or type(error).__name__}); check it") from None
-        answer = RestAnswer(full_path, status, payload, sent_ns, time.time_ns(), time.monotonic_ns())
-        self._count(answer, headers.get(WEIGHT_HEADER), headers.get("Retry-After"))
-        return answer
+        recv_ns, mono_ns = time.time_ns(), time.monotonic_ns()
+        where = self.venue.rest_url(path, self._exchange_url)
+        refusal = None if status == 200 else refusal_of(status, headers, payload, where, recv_ns)
+        await self._tell(headers.get(WEIGHT_HEADER), refusal, recv_ns)
+        return RestAnswer(full_path, status, payload, sent_ns, recv_ns, mono_ns, sent_mono_ns, refusal)
 
     @property
     def _advice(self) -> str:
@@ -136,90 +134,94 @@ class RestClient:
             return "check the network"
         return "check --exchange-url, and that the simulated exchange runs (midas simulate)"
 
-    def _count(self, answer: RestAnswer, used: str | None, retry_after: str | None) -> None:
+    async def _tell(self, used: str | None, refusal: Refusal | None, recv_ns: int) -> None:
+        """Tell all that share the address what the venue said of it."""
         if used is not None and used.isdecimal():
-            self.budget.report(int(used), answer.recv_ns)
-        if answer.status in (418, 429):
-            until = re.search(rb"until (\d{13})", answer.payload)
-            wait_s = float(retry_after) if retry_after and retry_after.isdecimal() else BACK_OFF_S
-            self.budget.block(int(until[1]) * 10**6 if until else answer.recv_ns + int(wait_s * 1e9))
+            self._used.report(int(used), recv_ns)
+            await self.limits.report(int(used))
+        if refusal is not None and refusal.wait_s is not None:
+            until_ns = recv_ns + int(refusal.wait_s * 1e9)
+            await self.limits.block(until_ns, refusal.text, sockets=refusal.stops_sockets)
 
-    def refusal(self, answer: RestAnswer) -> str | None:
-        """Why an answer is not what was asked, in one line; None where it is."""
-        status, wait_s = answer.status, self.budget.wait_s(0, time.time_ns())
-        where = self.venue.rest_url(answer.path.partition("?")[0], self._exchange_url)
-        match status:
-            case 200:
-                return None
-            case 429:
-                return f"{where}: over the request weight limit (HTTP 429); calling again in {wait_s:.0f} s"
-            case 418:
-                return (
-                    f"{where}: this address is banned (HTTP 418) for {wait_s:.0f} s more; stop other programs that call"
-                )
-            case 451:
-                return f"{where}: not served in this country (HTTP 451); run from another location"
-            case 403:
-                return f"{where}: refused by the exchange's firewall (HTTP 403); wait, or use another address"
-        try:
-            error = _decode_error(answer.payload)
-        except msgspec.DecodeError:
-            return f"{where}: expected HTTP 200, found {status}; try again later"
-        return f"{where}: HTTP {status}, error {error.code}: {error.msg}"
-
-    async def depth(self, symbol: str, limit: int) -> RestAnswer:
+    async def depth(self, symbol: str, limit: int, priority: Priority = Priority.SNAPSHOT_START) -> RestAnswer:
         """A depth snapshot of `limit` levels a side."""
         weight = self.venue.depth_weight(limit)
-        return await self.get(self.venue.depth_path, weight, symbol=symbol.upper(), limit=limit)
+        return await self.get(self.venue.depth_path, weight, priority, symbol=symbol.upper(), limit=limit)
 
     async def check_symbols(self, symbols: Iterable[str]) -> None:
-        """Raises UnknownSymbolError for a symbol the venue does not list, VenueError where it cannot be asked."""
-        listed: set[str] = set()
-        for symbol in symbols:
-            if symbol.upper() in listed:
-                continue
-            info = await self._exchange_info(symbol)
-            listed |= {entry.symbol for entry in info.symbols}
-            if symbol.upper() not in listed:
-                raise self._unknown(symbol)
+        """Raises UnknownSymbolError naming all that the venue does not list, VenueError where it cannot be asked."""
+        asked = tuple(symbols)
+        listed = await self.contracts(asked)
+        unknown = [repr(symbol) for symbol in asked if symbol not in listed]
+        if unknown:
+            raise UnknownSymbolError(
+                f"--symbols: {self.venue.name} does not list {', '.join(unknown)}; check the spelling"
+            )
 
-    def _unknown(self, symbol: str) -> UnknownSymbolError:
-        return UnknownSymbolError(f"--symbols: {self.venue.name} does not list {symbol!r}; check the spelling")
+    async def contracts(self, symbols: Iterable[str]) -> dict[str, Contract]:
+        """Terms of those of `symbols` that the venue lists. Raises VenueError where it cannot be asked."""
+        asked = tuple(symbols)
+        return contracts_of(await self._exchange_info(asked), asked)
 
-    async def _exchange_info(self, symbol: str) -> ExchangeInfo:
-        answer = await self._insist(
-            self.venue.exchange_info_path, self.venue.exchange_info_weight, symbol=symbol.upper()
-        )
-        refusal = self.refusal(answer)
-        if refusal is not None:
-            if answer.status == 400 and f'"code":{INVALID_SYMBOL}'.encode() in answer.payload.replace(b" ", b""):
-                raise self._unknown(symbol)
-            raise VenueError(refusal)
+    async def top_symbols(self, n: int) -> tuple[str, ...]:
+        """At most n symbols by the value traded in 24 h, highest first: in USDT, trading, perpetual on futures.
+
+        Raises VenueError where it cannot be asked or has none.
+        """
+        info = await self._exchange_info(())
+        answer = await self._insist(self.venue.tickers_path, self.venue.tickers_weight)
+        try:
+            found = most_traded(info, _decode_tickers(answer.payload), n)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise VenueError(f"{answer.path}: expected the venue's 24-hour tickers, found: {error}") from None
+        if not found:
+            raise VenueError(f"{answer.path}: expected symbols in USDT that are traded, found none; name the symbols")
+        return found
+
+    async def _exchange_info(self, symbols: tuple[str, ...]) -> ExchangeInfo:
+        """exchangeInfo, narrowed to `symbols` where the venue does so and lists all of them."""
+        query = {}
+        if self.venue.exchange_info_by_symbol and 0 < len(symbols) <= MOST_NAMED:
+            query["symbols"] = msgspec.json.encode(tuple(symbol.upper() for symbol in symbols)).decode()
+        path, weight = self.venue.exchange_info_path, self.venue.exchange_info_weight
+        answer = await self._ask(path, weight, **query)
+        if query and answer.refusal is not None and answer.refusal.code == INVALID_SYMBOL:
+            answer = await self._ask(path, weight)  # one of them is not listed: which one, the whole list tells
+        answer.check()
         try:
             info = _decode_info(answer.payload)
         except msgspec.DecodeError as error:
             raise VenueError(f"{answer.path}: expected the venue's exchange information, found: {error}") from None
         for limit in info.rateLimits:
             if (limit.rateLimitType, limit.interval, limit.intervalNum) == ("REQUEST_WEIGHT", "MINUTE", 1):
-                self.budget.limit = limit.limit
+                await self.limits.set_weight_limit(limit.limit)
         return info
 
-    async def clock_offset_ms(self) -> float:
-        """The exchange's clock minus this machine's, ms, taken at the middle of a round trip. Raises VenueError."""
-        answer = await self._insist(self.venue.time_path, 1)
+    async def clock(self) -> ClockSample:
+        """The exchange's clock against this machine's, from one round trip. Raises VenueError."""
+        answer = await self.get(self.venue.time_path, 1, Priority.CLOCK)
+        answer.check()
         try:
             server_ms = _decode_time(answer.payload).serverTime
-        except msgspec.DecodeError:
-            raise VenueError(self.refusal(answer) or f"{answer.path}: expected the server time") from None
-        return server_ms - (answer.sent_ns + answer.recv_ns) / 2e6
+        except msgspec.DecodeError as error:
+            raise VenueError(f"{answer.path}: expected the server time, found: {error}") from None
+        round_trip_ns = answer.mono_ns - answer.sent_mono_ns
+        # Whole milliseconds, cut off: half of one is what they lack on average.
+        return ClockSample(server_ms + 0.5 - (answer.recv_ns - round_trip_ns / 2) / 1e6, round_trip_ns / 1e6)
 
     async def _insist(self, path: str, weight: int, **query: str | int) -> RestAnswer:
-        """GET, tried up to three times where the exchange hiccups."""
+        """GET, tried up to three times where the exchange hiccups; a good answer. Raises VenueError."""
+        answer = await self._ask(path, weight, **query)
+        answer.check()
+        return answer
+
+    async def _ask(self, path: str, weight: int, **query: str | int) -> RestAnswer:
+        """GET, tried up to three times where the exchange hiccups; an answer below 500."""
         async for attempt in stamina.retry_context(on=TransientVenueError, attempts=3, wait_initial=0.2, wait_max=2.0):
             with attempt:
-                answer = await self.get(path, weight, **query)
-                if answer.status >= 500:
-                    raise TransientVenueError(self.refusal(answer))
+                answer = await self.get(path, weight, Priority.CONTRACT, **query)
+                if answer.refusal is not None and answer.refusal.kind == "server":
+                    answer.check()
         return answer
 
 

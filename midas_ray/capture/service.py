@@ -10,7 +10,7 @@ import msgspec
 from midas_ray import console
 from midas_ray.capture import head as head_node
 from midas_ray.capture.head import Head, HeadError
-from midas_ray.capture.session import check_start, local_root
+from midas_ray.capture.session import check_start, local_root, name_symbols
 from midas_ray.capture.status_table import print_status
 from midas_ray.errors import UsageError
 from midas_ray.settings import Down, Status, Up
@@ -24,6 +24,7 @@ def up(settings: Up) -> int:
     if settings.duration is not None:
         raise UsageError("--duration: a detached collector runs until midas down; use midas collect for a time")
     root = local_root(settings)
+    settings = asyncio.run(name_symbols(settings))
     head = _running_head(root)
     missing = _missing(head, settings)
     if missing or head is None:

@@ -1,12 +1,15 @@
 """What comes before collecting: is the exchange there, does it know the symbols, can DATA_DIR be written."""
 
 from pathlib import Path
+from typing import TypeVar
 
 from midas_ray.capture.rest import RestClient
 from midas_ray.errors import UsageError
-from midas_ray.settings import Collect, MidasSettings
+from midas_ray.settings import Collect, MidasSettings, top_count
 from midas_ray.storage import Storage
 from midas_ray.venues import get_venue
+
+C = TypeVar("C", bound=Collect)
 
 
 def local_root(settings: MidasSettings) -> Path:
@@ -14,8 +17,21 @@ def local_root(settings: MidasSettings) -> Path:
     return Storage(settings.data_dir).local_path()
 
 
-async def check_start(settings: Collect, symbols: tuple[str, ...]) -> None:
-    """Raises one clear error where `symbols` cannot be collected now: nothing has been written then.
+async def resolve_symbols(settings: Collect, rest: RestClient) -> tuple[str, ...]:
+    """The symbols that `settings` names, or those that its `top:N` means now.
+
+    Raises UnknownSymbolError naming all that the venue does not list, VenueError where it cannot be asked.
+    """
+    count = top_count(settings.symbols)
+    if count is not None:
+        return await rest.top_symbols(count)
+    await rest.check_symbols(settings.symbols)
+    return settings.symbols
+
+
+async def check_start(settings: Collect, symbols: tuple[str, ...]) -> tuple[str, ...]:
+    """The symbols that `symbols` (named, or `top:N`) means. Raises one clear error where they cannot be collected now:
+    nothing has been written then.
 
     UsageError, UnknownSymbolError, VenueError (unreachable, refused) or StorageError (not writable).
     """
@@ -23,5 +39,14 @@ async def check_start(settings: Collect, symbols: tuple[str, ...]) -> None:
         raise UsageError("--symbols: expected at least one symbol such as btcusdt")
     local_root(settings)
     async with RestClient(get_venue(settings.venue), settings.exchange_url) as rest:
-        await rest.check_symbols(symbols)
+        found = await resolve_symbols(settings.model_copy(update={"symbols": symbols}), rest)
     Storage(settings.data_dir).check_writable()
+    return found
+
+
+async def name_symbols(settings: C) -> C:
+    """`settings` with the symbols that its `top:N` means now; the same where symbols are named. Raises VenueError."""
+    if top_count(settings.symbols) is None:
+        return settings
+    async with RestClient(get_venue(settings.venue), settings.exchange_url) as rest:
+        return settings.model_copy(update={"symbols": await resolve_symbols(settings, rest)})

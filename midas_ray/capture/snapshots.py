@@ -1,27 +1,39 @@
-"""Depth snapshots when the book asks for them: one at a time, never a storm."""
+"""Depth snapshots when the book asks for them: one at a time for a symbol, never a storm, never a stale one."""
 
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
 import structlog
 
 from midas_ray.capture.backoff import full_jitter_s
-from midas_ray.capture.inbox import Inbox
-from midas_ray.capture.rest import RestClient
-from midas_ray.errors import VenueError
+from midas_ray.capture.limits import Priority
+from midas_ray.capture.rest import RestAnswer, RestClient
+from midas_ray.errors import GeoBlockedError, VenueError
 
 QUIET_S = 60.0
 """So long without a request, and the next one is not delayed."""
 FLOW_WAIT_S = 2.0
 """How long to wait for the depth stream before asking: a snapshot taken before the stream flows is too old for it."""
 
+_PRIORITIES = {"gap": Priority.SNAPSHOT_GAP, "thin": Priority.SNAPSHOT_THIN}
+
 
 class SnapshotFetcher:
-    """Puts the REST answers to the book's requests into the inbox. The first goes at once, repetitions back off."""
+    """Delivers the REST answers to one book's requests. The first goes at once, repetitions back off.
+
+    deliver: gets every answer, refusals too, and whether the book may use it: not where the request left before the
+    depth stream was lost the last time. Such a one is fetched anew. flowing: set by the caller while depth comes in.
+    """
 
     def __init__(
-        self, rest: RestClient, symbol: str, limit: int, inbox: Inbox, log: structlog.stdlib.BoundLogger
+        self,
+        rest: RestClient,
+        symbol: str,
+        limit: int,
+        deliver: Callable[[RestAnswer, bool], None],
+        log: structlog.stdlib.BoundLogger,
     ) -> None:
         self.flowing = asyncio.Event()
         self.fetched = 0
@@ -29,20 +41,31 @@ class SnapshotFetcher:
         self._rest = rest
         self._symbol = symbol
         self._limit = limit
-        self._inbox = inbox
+        self._deliver = deliver
         self._log = log
         self._wanted = asyncio.Event()
         self._reason = ""
+        self._priority = Priority.SNAPSHOT_THIN
+        self._epoch_mono_ns = 0
         self._in_a_row = 0
         self._last_s = -QUIET_S
 
     def request(self, reason: str) -> None:
-        """The book wants a snapshot; requests made while one is on its way become one more."""
+        """The book wants a snapshot; requests made while one is on its way become one more.
+
+        The most urgent reason gives the priority, until a snapshot has come.
+        """
+        self._priority = min(self._priority, _PRIORITIES.get(reason, Priority.SNAPSHOT_START))
         self._reason = reason
         self._wanted.set()
 
+    def new_epoch(self) -> None:
+        """The depth stream was lost wholly: what is asked from now on is of the stream that comes next."""
+        self._epoch_mono_ns = time.monotonic_ns()
+        self.flowing.clear()
+
     async def run(self) -> None:
-        """Fetch whenever one is wanted; ends when cancelled."""
+        """Fetch whenever one is wanted; ends when cancelled. Raises GeoBlockedError."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -55,25 +78,38 @@ class SnapshotFetcher:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FLOW_WAIT_S):
                     await self.flowing.wait()
-            await self._fetch(self._reason)
+            await self._fetch(self._reason, self._priority)
             self._last_s = time.monotonic()
 
-    async def _fetch(self, reason: str) -> None:
+    async def _fetch(self, reason: str, priority: Priority) -> None:
         try:
-            answer = await self._rest.depth(self._symbol, self._limit)
+            answer = await self._rest.depth(self._symbol, self._limit, priority)
         except VenueError as error:
             self._failed(str(error))
             return
-        self._inbox.put(answer)
+        usable = answer.sent_mono_ns >= self._epoch_mono_ns
+        self._deliver(answer, usable)
         self.fetched += 1
-        refusal = self._rest.refusal(answer)
-        if refusal is not None:
-            self._failed(refusal)
+        if answer.refusal is not None:
+            if answer.refusal.kind == "geo":
+                raise GeoBlockedError(answer.refusal.text)
+            self._failed(answer.refusal.text)
             return
         self.last_error = None
+        if not usable:
+            self._log.info("snapshot from before the stream was lost; fetching anew", reason=reason)
+            self._again("epoch")
+            return
         self._log.info("snapshot", reason=reason, bytes=len(answer.payload))
+        if not self._wanted.is_set():
+            self._priority = Priority.SNAPSHOT_THIN
 
     def _failed(self, error: str) -> None:
         self.last_error = error
         self._log.warning("no snapshot", error=error)
-        self.request("failed")
+        self._again("failed")
+
+    def _again(self, reason: str) -> None:
+        """One more, as urgent as the one that did not do."""
+        self._reason = reason
+        self._wanted.set()

@@ -1,13 +1,14 @@
 """What every venue says of itself: where its streams are, what they are called, how its book is sequenced."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
 
 from midas_ray.settings import StreamSettings
-from midas_ray.venues.messages import BookTicker, Envelope, EventHeader
+from midas_ray.venues.messages import BookTicker, Envelope, EventHeader, ForceOrderHeader
 
 StreamKind = Literal["depth", "trade", "aggTrade", "bookTicker", "markPrice", "forceOrder", "kline"]
 
@@ -25,6 +26,9 @@ _COMBINED = re.compile(rb'\s*\{\s*"(?:stream|data)"\s*:')
 _envelope = msgspec.json.Decoder(Envelope)
 _header = msgspec.json.Decoder(EventHeader)
 _ticker = msgspec.json.Decoder(BookTicker)
+_force_order = msgspec.json.Decoder(ForceOrderHeader)
+COIN_MARGINED = 2
+"""`st` of what belongs to COIN-M, which all-market streams mix in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Venue:
     depth_clock: the field of a depth event that is the exchange's clock (`T` on futures, `E` on spot).
     has_previous_id: depth events carry `pu`; where they do not, `pu` is U - 1.
     snapshot_weights: (most levels, weight) in rising order, the price of a depth snapshot.
+    exchange_info_by_symbol: exchangeInfo narrows its answer to `symbols`; where it does not, it tells of all.
     """
 
     name: str
@@ -65,6 +70,7 @@ class Venue:
     tickers_path: str
     open_interest_path: str | None
     exchange_info_weight: int
+    exchange_info_by_symbol: bool
     tickers_weight: int
     snapshot_weights: tuple[tuple[int, int], ...]
     weight_per_minute: int
@@ -96,6 +102,10 @@ class Venue:
             names["forceOrder"] = f"{symbol}@forceOrder"
         return [Stream(name, self.routes[kind], kind, symbol) for kind, name in names.items() if kind in self.kinds]
 
+    def agg_trades(self, symbol: str) -> Stream:
+        """The stream of aggregate trades: the fallback where `trade` stays silent."""
+        return Stream(f"{symbol}@aggTrade", self.routes["aggTrade"], "aggTrade", symbol)
+
     def endpoints(self, streams: list[Stream], exchange_url: str | None = None) -> list[Endpoint]:
         """Connections that carry `streams`: one per route, split at the venue's limit of streams a connection.
 
@@ -111,6 +121,16 @@ class Venue:
                 names = "/".join(stream.name for stream in part)
                 found.append(Endpoint(f"{root}{path}?streams={names}", route, part))
         return found
+
+    def connection_url(self, route: str, streams: Sequence[Stream], exchange_url: str | None = None) -> str:
+        """URL of a connection (combined mode) on `route` that carries `streams`, or none so far.
+
+        exchange_url: http base of a simulated exchange; None = the venue's own servers.
+        """
+        root = self.ws_root if exchange_url is None else exchange_url.rstrip("/").replace("http", "ws", 1)
+        path = f"/{route}/stream" if self.routed_urls else "/stream"
+        names = "/".join(stream.name for stream in streams)
+        return f"{root}{path}?streams={names}" if names else f"{root}{path}"
 
     def rest_url(self, path: str, exchange_url: str | None = None) -> str:
         """URL of a REST path on the venue's server or the simulated exchange."""
@@ -134,7 +154,9 @@ def frame_message(payload: bytes) -> bytes | msgspec.Raw:
 
 
 def frame_address(payload: bytes) -> tuple[StreamKind, str] | None:
-    """(kind, symbol in lower case) of a WebSocket frame, combined or raw; None for acks and other control frames.
+    """(kind, symbol in lower case) of a WebSocket frame, combined or raw.
+
+    None for acks and other control frames, and for COIN-M's events, which all-market streams mix in.
 
     Raises msgspec.DecodeError where the payload is not JSON of the expected shape.
     """
@@ -150,9 +172,15 @@ def frame_address(payload: bytes) -> tuple[StreamKind, str] | None:
                 return None
         raise
     kind = _EVENT_KIND.get(header.e)
-    if kind is None:
+    if kind is None or header.st == COIN_MARGINED:
         return None
-    symbol = header.s.lower() if header.s is not None else name_symbol
+    found = header.s
+    if kind == "forceOrder":
+        order = _force_order.decode(data).o
+        if order.st == COIN_MARGINED:
+            return None
+        found = order.s or found
+    symbol = found.lower() if found is not None else name_symbol
     if symbol is None or symbol.startswith("!"):
         return None
     return kind, symbol

@@ -21,6 +21,7 @@ BINANCE_FUTURES = Venue(
     tickers_path="/fapi/v1/ticker/24hr",
     open_interest_path="/fapi/v1/openInterest",
     exchange_info_weight=1,
+    exchange_info_by_symbol=False,
     tickers_weight=40,
     snapshot_weights=((50, 2), (100, 5), (500, 10), (1000, 20)),
     weight_per_minute=2400,

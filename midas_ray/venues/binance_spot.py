@@ -13,6 +13,7 @@ BINANCE_SPOT = Venue(
     tickers_path="/api/v3/ticker/24hr",
     open_interest_path=None,
     exchange_info_weight=20,
+    exchange_info_by_symbol=True,
     tickers_weight=80,
     snapshot_weights=((100, 5), (500, 25), (1000, 50), (5000, 250)),
     weight_per_minute=6000,

@@ -26,6 +26,19 @@ class EventHeader(msgspec.Struct, frozen=True):
     st: int | None = None
 
 
+class ForceOrderSymbol(msgspec.Struct, frozen=True):
+    """Whose order was forced."""
+
+    s: str | None = None
+    st: int | None = None
+
+
+class ForceOrderHeader(msgspec.Struct, frozen=True):
+    """The head of a forceOrder event."""
+
+    o: ForceOrderSymbol
+
+
 class DepthUpdate(msgspec.Struct, frozen=True):
     """Difference of the book between ids U and u. `T` and `pu` are absent on spot."""
 
@@ -170,11 +183,15 @@ class SymbolFilter(msgspec.Struct, frozen=True):
 
 
 class SymbolInfo(msgspec.Struct, frozen=True):
-    """What exchangeInfo says of a symbol."""
+    """What exchangeInfo says of a symbol. Spot has no contractType, deliveryDate and contractSize."""
 
     symbol: str
     status: str
     filters: list[SymbolFilter]
+    quoteAsset: str | None = None
+    contractType: str | None = None
+    deliveryDate: int | None = None
+    contractSize: float | None = None
 
 
 class ExchangeInfo(msgspec.Struct, frozen=True):
@@ -182,6 +199,13 @@ class ExchangeInfo(msgspec.Struct, frozen=True):
 
     rateLimits: list[RateLimit]
     symbols: list[SymbolInfo]
+
+
+class Ticker(msgspec.Struct, frozen=True):
+    """REST 24-hour ticker: traded value of the last 24 h in quote units."""
+
+    symbol: str
+    quoteVolume: str
 
 
 class ServerTime(msgspec.Struct, frozen=True):
