@@ -90,6 +90,11 @@ def ws_line(recv_ns: int, mono_ns: int | None, conn: str, n: int, payload: bytes
     return _head(recv_ns, mono_ns, conn, n, "ws") + _payload(payload) + b"}\n"
 
 
+def verbatim_line(recv_ns: int, mono_ns: int | None, conn: str, n: int, payload: bytes) -> bytes:
+    """`ws_line` of a payload that is known to be one line of valid JSON, without space around it."""
+    return _head(recv_ns, mono_ns, conn, n, "ws") + b'"payload":' + payload + b"}\n"
+
+
 def rest_line(
     recv_ns: int,
     mono_ns: int | None,

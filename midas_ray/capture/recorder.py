@@ -11,12 +11,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from midas_ray.book import kernels as k
 from midas_ray.book.events import decode_depth
 from midas_ray.book.ladder import make_snapshot
 from midas_ray.book.scale import Scale, ScaleTooSmallError
 from midas_ray.book.sync import Action, BookSync, Divergence, FetchSnapshot, Gap, GapCause
 from midas_ray.capture import journal
 from midas_ray.capture.bookline import book_fields
+from midas_ray.capture.frame_scan import DepthScan, event_time_ms, looks_like, trade_head
 from midas_ray.capture.journal_file import JournalFile
 from midas_ray.errors import StorageError
 from midas_ray.venues.base import StreamKind, Venue, frame_address, frame_message
@@ -30,8 +32,15 @@ class _TradeHead(msgspec.Struct, frozen=True):
     t: int
 
 
+class _AggTradeHead(msgspec.Struct, frozen=True):
+    T: int
+    a: int
+    l: int  # noqa: E741 - the wire's name
+
+
 _decode_depth = msgspec.json.Decoder(DepthUpdate).decode
 _decode_trade_head = msgspec.json.Decoder(_TradeHead).decode
+_decode_agg_trade_head = msgspec.json.Decoder(_AggTradeHead).decode
 decode_snapshot = msgspec.json.Decoder(DepthSnapshot).decode
 
 
@@ -82,6 +91,7 @@ class Recorder:
         self.venue = venue
         self.symbol = symbol
         self.book = BookSync()
+        self._scan = DepthScan(venue, symbol)
         self.counters = Counters({})
         self.last_recv_ns: dict[str, int] = {}
         self.last_event_ms: dict[str, int] = {}
@@ -101,6 +111,8 @@ class Recorder:
         self._newest: tuple[int, int | None] = (0, None)
         self._hour = -1
         self._last_trade: tuple[int | None, int | None] = (None, None)
+        self._last_agg: tuple[int, int, int] | None = None
+        self._unproven: dict[str, GapCause] = {}
         self.sealed: list[Path] = []
 
     @property
@@ -140,24 +152,60 @@ class Recorder:
         """A WebSocket frame: written first, then applied. What cannot be decoded is kept and counted."""
         self.rotate_if_due(recv_ns, mono_ns)
         self._n = self._next_n()
-        self._write(journal.ws_line(recv_ns, mono_ns, conn, self._n, payload), recv_ns, mono_ns)
         self.counters.bytes += len(payload)
+        if looks_like(payload, b'"depthUpdate"'):
+            line = journal.verbatim_line(recv_ns, mono_ns, conn, self._n, payload)
+            events = self._scan.read(line, self.book.scale)
+            if events is not None:
+                self._write(line, recv_ns, mono_ns)
+                self._count("depth", recv_ns)
+                self.last_event_ms["depth"] = event_time_ms(payload) or int(events.table[0, k.DEPTH_MS])
+                return self._noted(self.book.depth(events), recv_ns, mono_ns, conn)
+        elif looks_like(payload, b'"trade"'):
+            head = trade_head(payload, self.symbol)
+            if head is not None:
+                line = journal.verbatim_line(recv_ns, mono_ns, conn, self._n, payload)
+                self._write(line, recv_ns, mono_ns)
+                self._count("trade", recv_ns)
+                self._traded(*head)
+                return []
+        return self._plain_frame(recv_ns, mono_ns, conn, payload)
+
+    def _plain_frame(self, recv_ns: int, mono_ns: int | None, conn: str, payload: bytes) -> list[Action]:
+        """A frame that the strict readers left alone."""
+        self._write(journal.ws_line(recv_ns, mono_ns, conn, self._n, payload), recv_ns, mono_ns)
         try:
             address = frame_address(payload)
-            kind: StreamKind | None = None if address is None else address[0]
-            name = kind or "control"
-            self.counters.frames[name] = self.counters.frames.get(name, 0) + 1
-            self.last_recv_ns[name] = recv_ns
+            self._count("control" if address is None else address[0], recv_ns)
+            if address is None:
+                return []
+            kind, symbol = address
+            if symbol != self.symbol:
+                raise ValueError(f"expected frames of {self.symbol} only, found one of {symbol}")
             if kind == "depth":
                 return self._noted(self._depth(payload, recv_ns), recv_ns, mono_ns, conn)
             if kind == "trade":
                 head = _decode_trade_head(frame_message(payload))
-                self.last_event_ms["trade"] = head.T
-                if self._last_trade[0] is None or head.t > self._last_trade[0]:
-                    self._last_trade = (head.t, head.T)
+                self._traded(head.t, head.T)
+            elif kind == "aggTrade":
+                agg = _decode_agg_trade_head(frame_message(payload))
+                self.last_event_ms["aggTrade"] = agg.T
+                if self._last_agg is None or agg.a > self._last_agg[0]:
+                    self._last_agg = (agg.a, agg.T, agg.l)
         except (msgspec.DecodeError, ValueError, OverflowError):
             self.counters.undecodable += 1
         return []
+
+    def _count(self, name: str, recv_ns: int) -> None:
+        self.counters.frames[name] = self.counters.frames.get(name, 0) + 1
+        self.last_recv_ns[name] = recv_ns
+        if self._unproven:
+            self._unproven.pop(name, None)
+
+    def _traded(self, trade_id: int, exchange_ms: int) -> None:
+        self.last_event_ms["trade"] = exchange_ms
+        if self._last_trade[0] is None or trade_id > self._last_trade[0]:
+            self._last_trade = (trade_id, exchange_ms)
 
     def rest(
         self,
@@ -192,13 +240,17 @@ class Recorder:
         """Something happened to the collector: connect, disconnect, shutdown, ..."""
         self.rotate_if_due(recv_ns, mono_ns)
         self._write_event(recv_ns, mono_ns, conn, event, fields)
-        if event == "disconnect" and "depth" in fields.get("streams", ("depth",)):
-            self.book.blame("network")
+        if event == "disconnect":
+            for kind in fields.get("streams", self._streams):
+                self._unproven.setdefault(kind, "network")
+            if "depth" in fields.get("streams", ("depth",)):
+                self.book.blame("network")
 
     def missed(self, recv_ns: int, mono_ns: int | None, stream: StreamKind, cause: GapCause, **fields: Any) -> None:
         """The next frame of this stream shows that something was missed: whose doing it is."""
         self.rotate_if_due(recv_ns, mono_ns)
         self._write_event(recv_ns, mono_ns, "collector", "missed", {"stream": stream, "cause": cause, **fields})
+        self._unproven[stream] = cause
         if stream == "depth":
             self.book.blame(cause)
 
@@ -330,6 +382,10 @@ class Recorder:
             "last_trade_id": self._last_trade[0],
             "last_trade_ms": self._last_trade[1],
         }
+        if self._last_agg is not None:
+            fields |= dict(zip(("last_agg_id", "last_agg_ms", "last_agg_trade_id"), self._last_agg, strict=True))
+        if self._unproven:
+            fields["unproven"] = self._unproven
         if self.book.live:
             fields |= book_fields(self.book, self._n)
             self._write(journal.book_line(recv_ns, mono_ns, self._n, fields), recv_ns, mono_ns)

@@ -64,6 +64,11 @@ def test_snapshot_weight(limit: int, weight: int) -> None:
         (b'{"result":null,"id":1}', None),
         (b'{"e":"serverShutdown","E":1}', None),
         (b'{"stream":"!forceOrder@arr","data":{"e":"forceOrder","o":{}}}', None),
+        (b'{"stream":"!forceOrder@arr","data":{"e":"forceOrder","o":{"s":"ETHUSDT"}}}', ("forceOrder", "ethusdt")),
+        (b'{"stream":"!forceOrder@arr","data":{"e":"forceOrder","st":1,"o":{"s":"X"}}}', ("forceOrder", "x")),
+        (b'{"stream":"!forceOrder@arr","data":{"e":"forceOrder","st":2,"o":{"s":"ETHUSD_PERP"}}}', None),
+        (b'{"stream":"!forceOrder@arr","data":{"e":"forceOrder","o":{"s":"ETHUSD_PERP","st":2}}}', None),
+        (b'{"e":"trade","s":"BTCUSDT","st":2}', None),
     ],
 )
 def test_frame_address(frame: bytes, address: tuple[str, str] | None) -> None:
