@@ -1,6 +1,10 @@
 """The clean tables: columns and types, once. Times are UTC microseconds; px is in quote, sz and qty in base units."""
 
+from typing import TypeVar
+
 import polars as pl
+
+AnyFrame = TypeVar("AnyFrame", pl.DataFrame, pl.LazyFrame)
 
 SCHEMA_VERSION = 1
 """Version of the clean tables; in the Parquet metadata as `schema_version`."""
@@ -10,6 +14,16 @@ MIN_LEVELS = 10
 
 BOOK_STATES = ("live", "syncing", "gap")
 GAP_CAUSES = ("venue", "network", "both-missed", "overrun", "disk", "down")
+GAP_FAULTS = ("venue", "network", "collector")
+FAULT_OF: dict[str, str] = {
+    "venue": "venue",
+    "network": "network",
+    "both-missed": "network",
+    "overrun": "collector",
+    "disk": "collector",
+    "down": "collector",
+}
+"""Whose doing a gap of each cause is."""
 
 
 def level_columns(kind: str, depth: int) -> list[str]:
@@ -54,13 +68,28 @@ GAPS: pl.Schema = pl.Schema(
         "start": TIMESTAMP,
         "end": TIMESTAMP,
         "cause": pl.Enum(GAP_CAUSES),
+        "fault": pl.Enum(GAP_FAULTS),
         "expected_id": pl.Int64(),
         "found_id": pl.Int64(),
         "first_recv_ns": pl.Int64(),
         "recovered": pl.Boolean(),
     }
 )
-"""clean/gaps: the gap ledger; `stream` is `depth` or `trade`, the gap is (start, end] in exchange time."""
+"""clean/gaps: the gap ledger; `stream` is `depth` or `trade`, the gap is (start, end] in exchange time; `fault` says
+whose doing its cause is. Where it was not `recovered`, the stream was not whole again when the data ended, at `end`."""
+
+
+def with_fault(gaps: AnyFrame) -> AnyFrame:
+    """`gaps` with its `fault`, which ledgers written before there was one lack."""
+    fault = pl.col("cause").cast(pl.String).replace_strict(FAULT_OF, return_dtype=pl.Enum(GAP_FAULTS))
+    return gaps.with_columns(fault=fault).select(list(GAPS))
+
+
+def hour_in_name(path: str) -> int | None:
+    """UTC hour of a clean file, `07.parquet`; None for any other name: MIDAS did not write it."""
+    stem, _, suffix = path.rpartition("/")[2].partition(".")
+    return int(stem) if suffix == "parquet" and len(stem) == 2 and stem.isdecimal() and int(stem) < 24 else None
+
 
 MARK: pl.Schema = pl.Schema(
     {

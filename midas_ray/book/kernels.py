@@ -46,8 +46,9 @@ DEPTH_RECV_NS, DEPTH_MS, DEPTH_FIRST_ID, DEPTH_LAST_ID, DEPTH_PREV_ID, DEPTH_LEV
     TRADE_COUNT,
     TRADE_PRINT,
     TRADE_AGG,
+    TRADE_LAST_ID,
     TRADE_COLUMNS,
-) = range(10)
+) = range(11)
 OTHER_START, OTHER_END, OTHER_DEPTH_ROW, OTHER_CODE, OTHER_COLUMNS = range(5)
 
 # Why `scan` returned.
@@ -75,6 +76,7 @@ _AGG_TRADE = np.frombuffer(b'aggTrade"', np.uint8)
 _MARK = np.frombuffer(b'markPriceUpdate"', np.uint8)
 _FORCE = np.frombuffer(b'forceOrder"', np.uint8)
 _KLINE = np.frombuffer(b'kline"', np.uint8)
+_COIN_MARGINED = np.frombuffer(b'st":2', np.uint8)
 _MARKET = np.frombuffer(b'MARKET"', np.uint8)
 
 _OK, _REFUSED, _WRONG_SCALE, _NO_ROOM = 0, 1, 2, 3
@@ -242,6 +244,12 @@ def _is_key(c):
 
 
 @njit(cache=True)
+def _is_coin_margined(buf, at):
+    """Whether the member whose name starts at `at` is `"st":2`, or anything else that begins so."""
+    return _match(buf, at, _COIN_MARGINED)
+
+
+@njit(cache=True)
 def _depth(buf, at, end, symbol, clock_key, has_pu, px_decimals, sz_decimals, keys, sides, sizes, n_levels, row):
     """Read the members of a depthUpdate after its `e`. Gives (status, position after `}`, levels)."""
     seen = 0
@@ -289,8 +297,9 @@ def _depth(buf, at, end, symbol, clock_key, has_pu, px_decimals, sz_decimals, ke
             if at < 0:
                 return _REFUSED, at, n_levels
         else:
+            name = at + 2
             at = _skip_string(buf, at + 2, end)
-            if at < 0 or at >= end or buf[at] != _COLON:
+            if at < 0 or at >= end or buf[at] != _COLON or _is_coin_margined(buf, name):
                 return _REFUSED, at, n_levels
             at = _skip_scalar(buf, at + 1, end)
             if at < 0:
@@ -317,8 +326,9 @@ def _trade(buf, at, end, symbol, is_agg, px_decimals, sz_decimals, row):
             return _REFUSED, at
         key = buf[at + 2]
         if buf[at + 3] != _QUOTE or buf[at + 4] != _COLON:
+            name = at + 2
             at = _skip_string(buf, at + 2, end)
-            if at < 0 or at >= end or buf[at] != _COLON:
+            if at < 0 or at >= end or buf[at] != _COLON or _is_coin_margined(buf, name):
                 return _REFUSED, at
             at = _skip_scalar(buf, at + 1, end)
             if at < 0:
@@ -377,6 +387,7 @@ def _trade(buf, at, end, symbol, is_agg, px_decimals, sz_decimals, row):
         return _REFUSED, at
     row[TRADE_COUNT] = last_id - first_id + 1
     row[TRADE_AGG] = 1 if is_agg else 0
+    row[TRADE_LAST_ID] = last_id if is_agg else row[TRADE_ID]
     if row[TRADE_PX] == 0:
         row[TRADE_PRINT] = 0
     return _OK, at + 1

@@ -46,12 +46,12 @@ class FetchSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The book is unknown in (start_ms, end_ms] of exchange time. end_ms None: not recovered so far."""
+    """A stream is unknown in (start_ms, end_ms] of exchange time. end_ms None: not recovered so far."""
 
     start_ms: int
     end_ms: int | None
     cause: GapCause
-    expected_id: int
+    expected_id: int | None
     found_id: int | None
     first_recv_ns: int | None
 
@@ -197,10 +197,14 @@ class BookSync:
     def finish(self) -> list[Action]:
         """The data end here: write the rows of an unfinished gap and report it as not recovered."""
         self._write_unlive_rows()
-        if self.live or self._gap is None or self.state[k.STATE] == k.NO_ROWS:
+        if self.live or self._gap is None:
             return []
         gap = self._gap
         return [Gap(gap.start_ms, None, gap.cause, gap.expected_id, gap.found_id, gap.first_recv_ns)]
+
+    def lost(self, cause: GapCause) -> Gap:
+        """The live book's own end as a gap: its stream was lost, and other data go on."""
+        return Gap(self.clock_ms, None, cause, self.last_id, None, None)
 
     def rescale(self, scale: Scale) -> None:
         """Go over to a wider decimal scale; rows written so far are handed on at the old one.

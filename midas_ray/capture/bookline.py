@@ -9,16 +9,32 @@ from midas_ray.book import kernels as k
 from midas_ray.book.events import level_ints
 from midas_ray.book.ladder import ASK, BID, Snapshot
 from midas_ray.book.scale import Scale
-from midas_ray.book.sync import BookSync
+from midas_ray.book.sync import BookSync, GapCause
 from midas_ray.venues.messages import Level
 
 
-class BookLine(msgspec.Struct, frozen=True):
+class FileHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What the first line of a file says of the streams so far, whether or not the book is live.
+
+    last_trade_id, last_trade_ms: of the last trade; last_agg_id, last_agg_ms, last_agg_trade_id: of the last aggTrade
+    (`a`, `T`, `l`). streams: the kinds collected. unproven: kinds of which no message has come since some were lost, or
+    may have been, and the cause.
+    """
+
+    last_trade_id: int | None = None
+    last_trade_ms: int | None = None
+    last_agg_id: int | None = None
+    last_agg_ms: int | None = None
+    last_agg_trade_id: int | None = None
+    streams: list[str] = []
+    unproven: dict[str, GapCause] = {}
+
+
+class BookLine(FileHead, frozen=True, kw_only=True):
     """Body of a `book` line.
 
     T: exchange time of the last applied event, ms. known_bid, known_ask: worst price up to which the side is complete,
-    None for a whole side. after_n: the last frame the book holds. last_trade_id, last_trade_ms: the trade
-    stream so far. streams: the kinds collected.
+    None for a whole side. after_n: the last frame the book holds. The rest: see `FileHead`.
     """
 
     last_update_id: int
@@ -28,12 +44,10 @@ class BookLine(msgspec.Struct, frozen=True):
     known_ask: str | None
     bids: list[Level]
     asks: list[Level]
-    last_trade_id: int | None = None
-    last_trade_ms: int | None = None
-    streams: list[str] = []
 
 
 decode_book_line = msgspec.json.Decoder(BookLine).decode
+decode_file_head = msgspec.json.Decoder(FileHead).decode
 
 
 def book_fields(sync: BookSync, after_n: int) -> dict[str, Any]:

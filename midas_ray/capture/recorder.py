@@ -137,6 +137,15 @@ class Recorder:
         """Memory taken by lines that are not on disk yet."""
         return sum(file.held_bytes for file in self._files())
 
+    @property
+    def last_trade_id(self) -> int | None:
+        """Id of the newest print; None before the first."""
+        return self._last_trade[0]
+
+    def set_streams(self, streams: Sequence[StreamKind]) -> None:
+        """Collect these kinds from now on: the next file says so."""
+        self._streams = sorted(streams)
+
     def rotation_due(self, recv_ns: int) -> bool:
         """Whether something received at `recv_ns` belongs into a new file."""
         file = self._file

@@ -106,11 +106,11 @@ class BlockReader:
 
     def _typed(self, line: bytes, code: int) -> Batch:
         try:
+            if code == k.LINE_FORCE:  # one of an all-market stream says inside whose it is
+                return self._decoded(decode_line(line))
             data = frame_message(bytes(decode_line(line).payload))
             if code == k.LINE_MARK:
                 return Batch(self.scale, marks=(_decode_mark(data),))
-            if code == k.LINE_FORCE:
-                return Batch(self.scale, forced=(_decode_force(data),))
             return Batch(self.scale, klines=(_decode_kline(data),))
         except (msgspec.DecodeError, UnicodeDecodeError):
             return Batch(self.scale, undecodable=1)
@@ -172,7 +172,7 @@ def trade_row(trade: Trade, recv_ns: int, scale: Scale) -> npt.NDArray[np.int64]
     """(1, TRADE_COLUMNS) of a trade; a print has X absent or MARKET and p > 0. Raises as `Scale.px_int`."""
     px, qty = scale.px_int(trade.p), scale.sz_int(trade.q)
     is_print = trade.X in (None, "MARKET") and px > 0
-    return np.array([[recv_ns, trade.T, trade.t, px, qty, trade.m, 1, is_print, 0]], np.int64)
+    return np.array([[recv_ns, trade.T, trade.t, px, qty, trade.m, 1, is_print, 0, trade.t]], np.int64)
 
 
 def agg_trade_row(trade: AggTrade, recv_ns: int, scale: Scale) -> npt.NDArray[np.int64]:
@@ -180,7 +180,8 @@ def agg_trade_row(trade: AggTrade, recv_ns: int, scale: Scale) -> npt.NDArray[np
     if trade.l < trade.f:
         raise ValueError(f"expected f <= l in aggTrade, found f={trade.f} l={trade.l}")
     px, qty = scale.px_int(trade.p), scale.sz_int(trade.q)
-    return np.array([[recv_ns, trade.T, trade.a, px, qty, trade.m, trade.l - trade.f + 1, px > 0, 1]], np.int64)
+    count = trade.l - trade.f + 1
+    return np.array([[recv_ns, trade.T, trade.a, px, qty, trade.m, count, px > 0, 1, trade.l]], np.int64)
 
 
 def _part(events: DepthEvents, first: int, stop: int) -> DepthEvents:

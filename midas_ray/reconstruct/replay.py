@@ -1,6 +1,6 @@
 """Consecutive hours of one symbol, from blocks of raw lines to clean rows in memory. No I/O, no Ray."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -8,31 +8,22 @@ import numpy as np
 import polars as pl
 
 from midas_ray.book import kernels as k
-from midas_ray.book.events import IntArray
 from midas_ray.book.rows import RowChunk, RowSink
 from midas_ray.book.scale import Scale
 from midas_ray.book.sync import Action, BookSync, Divergence, Gap, GapCause
-from midas_ray.capture.bookline import BookLine, book_scale, book_snapshot, decode_book_line
+from midas_ray.capture.bookline import FileHead, book_scale, book_snapshot, decode_book_line, decode_file_head
 from midas_ray.capture.journal import JournalLine
 from midas_ray.capture.recorder import apply_snapshot
 from midas_ray.errors import DataError
 from midas_ray.reconstruct import tables as frames
 from midas_ray.reconstruct.plan import HOUR_MS, SKEW_NS
 from midas_ray.reconstruct.reader import Batch, BlockReader
+from midas_ray.reconstruct.trade_ledger import LastTrade
+from midas_ray.reconstruct.trade_log import SOURCES, TradeLog
 from midas_ray.settings import BookSettings
+from midas_ray.tables import GAP_CAUSES
 from midas_ray.venues.base import Venue
 from midas_ray.venues.messages import ForceOrder, Kline, MarkPrice
-
-
-class UnsyncedHead(msgspec.Struct, frozen=True):
-    """What heads a file whose book is not live."""
-
-    last_trade_id: int | None = None
-    last_trade_ms: int | None = None
-    streams: list[str] = []
-
-
-_decode_unsynced = msgspec.json.Decoder(UnsyncedHead).decode
 
 
 @dataclass(slots=True)
@@ -77,48 +68,48 @@ class HourReplay:
         )
         self._book = BookSync(self._sink)
         self._reader = BlockReader(venue, symbol)
-        self._trades: list[tuple[Scale, IntArray]] = []
+        self._trades = TradeLog(symbol)
         self._marks: list[MarkPrice] = []
         self._forced: list[ForceOrder] = []
         self._klines: list[Kline] = []
-        self._breaks: list[tuple[int, GapCause]] = []
         self._declared: list[str] = []
-        self._before: tuple[int, int] | None = None
+        self._begun = False
+        self._depth_lost = False
+        self._cut = False
         self._parts: dict[int, list[pl.DataFrame]] = {}
-        self._last_event_ms = 0
+        self._first_ms: int | None = None
+        self._end_ms = 0
 
     def feed(self, blocks: Iterable[bytes]) -> None:
         """Replay the lines of one file. Raises DataError, CorruptFileError."""
         for block in blocks:
             if first_recv_ns(block) > self._last_ms * 10**6 + SKEW_NS:
+                self._cut = True
                 return
             for batch in self._reader.read(block):
                 self._take(batch)
 
-    def finish(self) -> None:
-        """No more files: write what is left of the book's rows and settle the ledger."""
-        self._note(self._book.finish())
+    def finish(self, *, goes_on: bool) -> None:
+        """No more files: write what is left of the book's rows and settle the ledger.
+
+        goes_on: there are files behind those that were fed. What is lost at the end of these is then for the hour in
+        which it is found again.
+        """
+        unrecovered = self._book.finish()
         self._sink.flush()
         for hour in sorted(self._parts):
             self._close_hour(hour)
-        self.gaps += [("trade", gap) for gap in self._trade_gaps()]
+        ends = not (goes_on or self._cut)
+        if ends:
+            self._note(unrecovered)
+            if self._book.live and self._depth_lost and self._end_ms > self._book.clock_ms:
+                self.gaps.append(("depth", self._book.lost("network")))
+        trade_gaps = self._trades.gaps(self.scale, self._first_ms or 0, self._end_ms if ends else None)
+        self.gaps += [("trade", gap) for gap in trade_gaps]
 
     def trades(self, hour: int) -> tuple[pl.DataFrame, dict[str, str]] | None:
-        """(clean/trades of an hour, its metadata); None where nothing was traded.
-
-        `trade_source` is `trade` or `aggTrade`; `no_print_ids` are the ids of rows that are no prints (insurance fund,
-        ADL, NA): with them the ids are complete, or the ledger has a gap.
-        """
-        table = self._trade_table()
-        inside = table[table[:, k.TRADE_MS] // HOUR_MS == hour]
-        single = inside[inside[:, k.TRADE_AGG] == 0]
-        chosen, source = (single, "trade") if len(single) else (inside, "aggTrade")
-        if len(chosen) == 0:
-            return None
-        is_print = chosen[:, k.TRADE_PRINT] == 1
-        no_print_ids = np.unique(chosen[~is_print, k.TRADE_ID]).tolist()
-        metadata = {"trade_source": source, "no_print_ids": msgspec.json.encode(no_print_ids).decode()}
-        return frames.trades_frame(chosen[is_print], self.symbol, self.scale), metadata
+        """(clean/trades of an hour, its metadata): see `TradeLog.hour`; None where nothing was traded."""
+        return self._trades.hour(hour, self.scale)
 
     def small_tables(self, hour: int) -> dict[str, pl.DataFrame]:
         """The other clean tables of an hour, by name; only those with rows."""
@@ -126,7 +117,7 @@ class HourReplay:
         marks = [mark for mark in self._marks if first_ms <= mark.E < last_ms]
         forced = [order for order in self._forced if first_ms <= order.o.T < last_ms]
         klines = [kline for kline in self._klines if kline.k.x and first_ms <= kline.k.t < last_ms]
-        end_ms = max(self._last_event_ms, self._book.clock_ms)
+        end_ms = self._end_ms
         gaps = [
             (stream, gap)
             for stream, gap in self.gaps
@@ -147,7 +138,8 @@ class HourReplay:
         self._adopt_scale(batch.scale)
         self.tally.undecodable += batch.undecodable
         if batch.trades is not None and len(batch.trades):
-            self._trades.append((batch.scale, batch.trades))
+            self._trades.add(batch.scale, batch.trades)
+            self._reach(int(batch.trades[:, k.TRADE_MS].min()), int(batch.trades[:, k.TRADE_MS].max()))
             hours, agg = batch.trades[:, k.TRADE_MS] // HOUR_MS, batch.trades[:, k.TRADE_AGG] == 1
             for hour in range(int(hours.min()), int(hours.max()) + 1):
                 inside = hours == hour
@@ -157,6 +149,7 @@ class HourReplay:
                     self._saw(hour, "trade")
         for mark in batch.marks:
             self._marks.append(mark)
+            self._reach(mark.E, mark.E)
             self._saw(mark.E // HOUR_MS, "markPrice")
         for order in batch.forced:
             self._forced.append(order)
@@ -166,14 +159,15 @@ class HourReplay:
                 self._klines.append(kline)
             self._saw(kline.k.t // HOUR_MS, "kline")
         if batch.depth is not None:
-            self._last_event_ms = max(self._last_event_ms, int(batch.depth.table[-1, k.DEPTH_MS]))
+            self._reach(int(batch.depth.table[0, k.DEPTH_MS]), int(batch.depth.table[:, k.DEPTH_MS].max()))
+            self._depth_lost = False
             self._note(self._book.depth(batch.depth.rescaled(batch.scale, self._book.scale)))
         for line, raw in zip(batch.controls, batch.control_bytes, strict=True):
             self._control(line, raw)
 
     def _control(self, line: JournalLine, raw: bytes) -> None:
         if line.kind == "rest":
-            if line.status == 200 and (line.path or "").startswith(self.venue.depth_path):
+            if line.used and line.status == 200 and (line.path or "").startswith(self.venue.depth_path):
                 try:
                     self._note(apply_snapshot(self._book, bytes(line.payload), line.path or ""))
                 except (msgspec.DecodeError, ValueError, OverflowError):
@@ -183,31 +177,58 @@ class HourReplay:
                 self._begin_file(line, raw)
             except (msgspec.DecodeError, ValueError, OverflowError) as error:
                 raise DataError(f"{self.symbol}: damaged head line of a raw file ({error}); move it away") from None
-        elif line.event == "open":
-            self._breaks.append((line.recv_ns, "down"))
-            self._note(self._book.opened())
-        elif line.event == "disconnect" and (line.streams is None or "depth" in line.streams):
-            self._breaks.append((line.recv_ns, "network"))
-            self._book.blame("network")
+        else:
+            self._event(line)
         self._adopt_scale(self._book.scale)
 
+    def _event(self, line: JournalLine) -> None:
+        if line.event == "open":
+            self._begun = True
+            self._trades.opened(line.recv_ns, self._end_ms)
+            self._note(self._book.opened())
+        elif line.event == "disconnect":
+            self._trades.disconnected(line.recv_ns, line.streams, self._end_ms)
+            if line.streams is None or "depth" in line.streams:
+                self._depth_lost = True
+                self._book.blame("network")
+        elif line.event == "missed":
+            cause = self._known_cause(line)
+            if line.stream == "depth":
+                self._book.blame(cause)
+            elif line.stream in SOURCES:
+                self._trades.missed(line.recv_ns, cause, self._end_ms)
+        elif line.event == "fallback":
+            self._trades.fell_back(line.recv_ns)
+
+    def _known_cause(self, line: JournalLine) -> GapCause:
+        if line.cause not in GAP_CAUSES:
+            raise DataError(
+                f"{self.symbol}: expected the cause of a missed event to be one of {', '.join(GAP_CAUSES)}, "
+                f"found {line.cause} at recv_ns {line.recv_ns}; a newer MIDAS wrote this journal: reconstruct with it"
+            )
+        return line.cause  # type: ignore[return-value]
+
     def _begin_file(self, line: JournalLine, raw: bytes) -> None:
-        if line.kind == "book":
-            self._load(decode_book_line(raw))
-        else:
-            self._head(_decode_unsynced(raw))
-            self._book.barrier()
-
-    def _load(self, line: BookLine) -> None:
-        self._head(UnsyncedHead(line.last_trade_id, line.last_trade_ms, line.streams))
-        self._adopt_scale(book_scale(line, self._book.scale))
-        self._note(self._book.load_book(book_snapshot(line, self._book.scale), line.T))
-
-    def _head(self, head: UnsyncedHead) -> None:
+        book = decode_book_line(raw) if line.kind == "book" else None
+        head = decode_file_head(raw) if book is None else book
         self._sink.flush()  # rows so far belong to what was declared before
         self._declared = head.streams
-        if self._before is None and not self._trades and head.last_trade_id is not None:
-            self._before = (head.last_trade_id, head.last_trade_ms or 0)
+        self._trades.begin_file(_last_trade(head, line.recv_ns), head.streams, head.unproven, line.recv_ns)
+        if book is None:
+            self._book.barrier()
+        else:
+            self._adopt_scale(book_scale(book, self._book.scale))
+            self._reach(book.T, book.T)
+            self._note(self._book.load_book(book_snapshot(book, self._book.scale), book.T))
+        if not self._begun and "depth" in head.unproven:
+            self._depth_lost = True
+            self._book.blame(head.unproven["depth"])
+        self._begun = True
+
+    def _reach(self, first_ms: int, last_ms: int) -> None:
+        """Messages of these exchange times were seen."""
+        self._first_ms = first_ms if self._first_ms is None else self._first_ms
+        self._end_ms = max(self._end_ms, last_ms)
 
     def _saw(self, hour: int, kind: str) -> None:
         self.streams.setdefault(hour, set()).add(kind)
@@ -245,34 +266,17 @@ class HourReplay:
     def _close_hour(self, hour: int) -> None:
         self._on_book(hour, pl.concat(self._parts.pop(hour)).rechunk())
 
-    def _trade_table(self) -> IntArray:
-        """All trades met, at today's scale."""
-        if not self._trades:
-            return np.zeros((0, k.TRADE_COLUMNS), np.int64)
-        if len(self._trades) > 1 or self._trades[0][0] != self.scale:
-            parts = []
-            for scale, table in self._trades:
-                if scale != self.scale:
-                    table[:, k.TRADE_PX] *= 10 ** (self.scale.px_decimals - scale.px_decimals)
-                    table[:, k.TRADE_QTY] *= 10 ** (self.scale.sz_decimals - scale.sz_decimals)
-                parts.append(table)
-            self._trades = [(self.scale, np.concatenate(parts))]
-        return self._trades[0][1]
 
-    def _trade_gaps(self) -> Iterator[Gap]:
-        """Jumps of the trade ids. Rows that are no prints count for continuity."""
-        table = self._trade_table()
-        table = table[table[:, k.TRADE_AGG] == (0 if (table[:, k.TRADE_AGG] == 0).any() else 1)]
-        table = frames.each_id_once(table)
-        ids, times, recv = table[:, k.TRADE_ID], table[:, k.TRADE_MS], table[:, k.TRADE_RECV_NS]
-        if self._before is not None and len(ids) and ids[0] > self._before[0]:
-            ids = np.concatenate([[self._before[0]], ids])
-            times = np.concatenate([[self._before[1]], times])
-            recv = np.concatenate([[recv[0]], recv])
-        for at in np.flatnonzero(np.diff(ids) > 1).tolist():
-            between = {cause for ns, cause in self._breaks if recv[at] <= ns <= recv[at + 1]}
-            cause: GapCause = "down" if "down" in between else "network" if "network" in between else "venue"
-            yield Gap(int(times[at]), int(times[at + 1]), cause, int(ids[at]) + 1, int(ids[at + 1]), int(recv[at + 1]))
+def _last_trade(head: FileHead, recv_ns: int) -> LastTrade | None:
+    """The last trade before a file; of the two sources the newer one, single trades where they are equal."""
+    found: list[LastTrade] = []
+    if head.last_trade_id is not None:
+        ms = head.last_trade_ms or 0
+        found.append(LastTrade(recv_ns - 1, ms, head.last_trade_id, head.last_trade_id, "trade"))
+    if head.last_agg_id is not None:
+        ms = head.last_agg_ms or 0
+        found.append(LastTrade(recv_ns - 1, ms, head.last_agg_id, head.last_agg_trade_id, "aggTrade"))
+    return max(found, key=lambda last: last.ms, default=None)
 
 
 def first_recv_ns(block: bytes) -> int:

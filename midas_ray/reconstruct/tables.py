@@ -103,7 +103,7 @@ def trades_frame(trades: npt.NDArray[np.int64], symbol: str, scale: Scale) -> pl
 
 def gaps_frame(gaps: list[tuple[str, Gap]], symbol: str, end_ms: int) -> pl.DataFrame:
     """clean/gaps of (stream, gap); a gap that was not recovered ends at `end_ms`, where the data end."""
-    return pl.DataFrame(
+    frame = pl.DataFrame(
         {
             "symbol": [symbol] * len(gaps),
             "stream": [stream for stream, _ in gaps],
@@ -116,7 +116,8 @@ def gaps_frame(gaps: list[tuple[str, Gap]], symbol: str, end_ms: int) -> pl.Data
             "recovered": [gap.end_ms is not None for _, gap in gaps],
         },
         schema_overrides={"expected_id": pl.Int64, "found_id": pl.Int64, "first_recv_ns": pl.Int64},
-    ).cast(tables.GAPS)
+    )
+    return tables.with_fault(frame).cast(tables.GAPS)
 
 
 def mark_frame(marks: list[MarkPrice], symbol: str) -> pl.DataFrame:

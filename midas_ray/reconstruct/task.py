@@ -55,9 +55,15 @@ def first_file(storage: Storage, files: list[RawFile], first_hour: int) -> int:
         if files[at].first_recv_ns >= first_hour * HOUR_NS - SKEW_NS:
             continue
         head = file_head(storage, files[at])
-        if head is not None and first_hour * HOUR_MS > head.T:
+        if head is not None and first_hour * HOUR_MS > head.T and _knows_last_trade(head):
             return at
     return 0
+
+
+def _knows_last_trade(head: BookLine) -> bool:
+    """A session without a trade so far says nothing of what was lost since the one before."""
+    collected = not {"trade", "aggTrade"}.isdisjoint(head.streams)
+    return not collected or head.last_trade_id is not None or head.last_agg_id is not None
 
 
 def reconstruct_hours(data_dir: str, task: HourTask, settings: BookSettings) -> dict[str, Any]:
@@ -90,11 +96,13 @@ def reconstruct_hours(data_dir: str, task: HourTask, settings: BookSettings) -> 
     replay = HourReplay(venue, task.symbol, task.first_hour, task.last_hour, settings, stage_book)
     try:
         files = raw_files(storage, task.venue, task.symbol)
+        goes_on = False
         for file in files[first_file(storage, files, task.first_hour) :]:
             if file.first_recv_ns > (task.last_hour + 1) * HOUR_NS + SKEW_NS:
+                goes_on = True
                 break
             replay.feed(file_blocks(storage, file))
-        replay.finish()
+        replay.finish(goes_on=goes_on)
         for hour in task.keys:
             trades = replay.trades(hour)
             if trades is not None:

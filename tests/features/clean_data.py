@@ -92,6 +92,7 @@ def with_trade_gap(market: Market, start_us: int, end_us: int) -> Market:
             "start": timestamps(np.array([start_us])),
             "end": timestamps(np.array([end_us])),
             "cause": ["venue"],
+            "fault": ["venue"],
             "expected_id": [1],
             "found_id": [2],
             "first_recv_ns": [0],

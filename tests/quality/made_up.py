@@ -129,6 +129,7 @@ def _gaps() -> pl.DataFrame:
             "start": start,
             "end": end,
             "cause": ["venue", "network"],
+            "fault": ["venue", "network"],
             "expected_id": [5200, 702],
             "found_id": [5300, 712],
             "first_recv_ns": [GAP_US[1] * 1000] * 2,

@@ -409,7 +409,7 @@ def test_rerun_recomputes_only_what_its_inputs_touch(tmp_path: Path) -> None:
     assert plan_tasks(VENUE, SYMBOL, files, keys, dict(keys)) == []
     fewer = hour_keys(files[:-1], settings())
     tasks = plan_tasks(VENUE, SYMBOL, files, keys, fewer)
-    assert [(task.first_hour, task.last_hour) for task in tasks] == [(files[-1].hour - 1, files[-1].hour + 1)]
+    assert [(task.first_hour, task.last_hour) for task in tasks] == [(files[-1].hour - 2, files[-1].hour + 1)]
     wider = hour_keys(files, BookSettings(snapshot_interval_ms=100))
     assert not set(wider.values()) & set(keys.values())
 
