@@ -5,15 +5,18 @@ Each command is one class below, made of groups of settings. The same definition
 Python (`Reconstruct(snapshot_interval_ms=100)`), in this order of precedence, and gives `--help` its text.
 """
 
+import inspect
 import re
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     CliApp,
     CliPositionalArg,
     NoDecode,
+    PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
 )
@@ -93,6 +96,12 @@ def _check_bucket(value_ms: int) -> int:
     return value_ms
 
 
+def _as_number(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+
+
+FromText = BeforeValidator(_as_number)
+"""For a choice of numbers: flags and the environment give text, which a Literal would refuse."""
 GridMs = Annotated[int, AfterValidator(_check_divides_hour)]
 BucketMs = Annotated[int, AfterValidator(_check_bucket)]
 
@@ -153,7 +162,9 @@ class StreamSettings(MidasSettings):
     enable_book_ticker: bool = Field(False, description="collect bookTicker (70 % of all bytes)")
     enable_mark_price: bool = Field(True, description="collect mark price and funding rate (futures only)")
     enable_open_interest: bool = Field(True, description="poll open interest once a minute by REST (futures only)")
-    depth_speed_ms: Literal[100, 0, 250, 500] = Field(100, description="interval of the depth stream in ms")
+    depth_speed_ms: Annotated[Literal[100, 0, 250, 500], FromText] = Field(
+        100, description="interval of the depth stream in ms"
+    )
 
 
 class ExchangeSettings(MidasSettings):
@@ -161,14 +172,17 @@ class ExchangeSettings(MidasSettings):
         None,
         description="base URL of a simulated exchange, such as http://127.0.0.1:8900; empty = the venue's own servers",
     )
-    snapshot_limit: Literal[5, 10, 20, 50, 100, 500, 1000] = Field(
+    snapshot_limit: Annotated[Literal[5, 10, 20, 50, 100, 500, 1000], FromText] = Field(
         1000, description="levels a side asked of the REST depth snapshot"
     )
 
 
 class ConnectionSettings(MidasSettings):
-    connections: Literal[1, 2] = Field(
+    connections: Annotated[Literal[1, 2], FromText] = Field(
         2, description="connections that carry each stream; with 2, data are missing only where both miss them"
+    )
+    connection_max_age: DurationS = Field(
+        82800.0, ge=1, description="age at which a connection is renewed, before the exchange cuts it after 24 h"
     )
     memory_limit_mb: int = Field(
         256, ge=16, le=65536, description="most MB that a collector holds in memory while its disk is full or read-only"
@@ -233,18 +247,75 @@ class Collect(SymbolSettings, StreamSettings, ExchangeSettings, ConnectionSettin
     duration: DurationS | None = Field(None, gt=0, description="how long: 60s, 10m, 24h; empty = until stopped")
 
 
+class FlagSettings(MidasSettings):
+    """Settings some of which only the command line gives: there the environment would say what nobody meant."""
+
+    flags_only: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags and Python, then what is left of the environment and `.env`."""
+        return (
+            init_settings,
+            _Without(settings_cls, env_settings, cls.flags_only),
+            _Without(settings_cls, dotenv_settings, cls.flags_only),
+            file_secret_settings,
+        )
+
+
+class _Without(PydanticBaseSettingsSource):
+    """A source without some settings."""
+
+    def __init__(self, settings_cls: type[BaseSettings], source: PydanticBaseSettingsSource, names: frozenset[str]):
+        super().__init__(settings_cls)
+        self._source, self._names = source, names
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._source.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in self._source().items() if name not in self._names}
+
+
 class Up(Collect):
-    """Start the head node and a detached collector for each symbol; does nothing where they run already."""
+    """Start the head node and the collectors: of the symbols named, and of all that were collected before.
+
+    What runs already is left as it is, with its settings; symbols are added to it without a restart. Without --symbols,
+    what was collected before is started again (btcusdt where nothing was). midas down --symbols takes a symbol off.
+    """
 
     dashboard_port: int = Field(8265, ge=1, le=65535, description="port of the Ray dashboard on this machine")
 
 
-class Down(MidasSettings):
-    """Stop the collectors, losing nothing, then the head node that `midas up` started."""
+class Down(FlagSettings):
+    """Stop the collectors, losing nothing, then the head node that `midas up` started; midas up starts them again.
+
+    With --symbols only those are stopped, for good, and all else goes on.
+    """
+
+    flags_only: ClassVar[frozenset[str]] = frozenset({"symbols"})
+
+    symbols: SymbolsOrTop = Field(
+        (), description="symbols to take off, separated by commas, or the top:50 they came with; the others go on"
+    )
 
 
-class Status(MidasSettings):
-    """Health of everything `midas up` started, at a glance; exit code 1 when any symbol is not live."""
+class Status(FlagSettings):
+    """Health of everything `midas up` started, at a glance; exit code 1 when any symbol is not live.
+
+    A symbol that the venue has delisted does not count.
+    """
+
+    flags_only: ClassVar[frozenset[str]] = frozenset({"json"})
+
+    as_json: bool = Field(False, validation_alias="json", description="print JSON, for other programs")
 
 
 class Logs(MidasSettings):
@@ -373,7 +444,7 @@ def parse_settings(settings_class: type[S], command: str, argv: list[str]) -> S:
     """Settings of `command` from flags, environment and `.env`. Raises UsageError with one line; exits on --help."""
 
     class Named(settings_class):  # type: ignore[valid-type, misc]
-        __doc__ = settings_class.__doc__
+        __doc__ = inspect.getdoc(settings_class)
         model_config = SettingsConfigDict(cli_prog_name=f"midas {command}")
 
     try:
