@@ -1,7 +1,6 @@
 """`midas collect`: capture in this process until --duration has passed, Ctrl-C or SIGTERM."""
 
 import asyncio
-import contextlib
 import signal
 from pathlib import Path
 
@@ -9,12 +8,11 @@ from rich.live import Live
 from rich.text import Text
 
 from midas_ray import console
-from midas_ray.capture.claim import claim_symbol
-from midas_ray.capture.collector import Collector
+from midas_ray.capture.group import Group
 from midas_ray.capture.health import Health
 from midas_ray.capture.rest import RestClient
 from midas_ray.capture.session import check_start, local_root
-from midas_ray.errors import VenueError
+from midas_ray.errors import MidasError, VenueError
 from midas_ray.log import stage_logger
 from midas_ray.settings import Collect
 from midas_ray.venues import get_venue
@@ -32,64 +30,54 @@ def collect(settings: Collect) -> int:
 async def _collect(settings: Collect) -> int:
     root = local_root(settings)
     async with RestClient(get_venue(settings.venue), settings.exchange_url) as rest:
-        with contextlib.ExitStack() as claims:
+        group = Group(settings, root, rest, stage_logger(root, "collector"))
+        try:
             for symbol in settings.symbols:
-                for path in claims.enter_context(claim_symbol(root, settings.venue, symbol)):
+                for path in await group.add(symbol):
                     console.err.print(f"sealed a file that an earlier collector left open: {path}")
-            collectors = [
-                Collector(symbol, settings, root, rest, stage_logger(root, "collector", symbol))
-                for symbol in settings.symbols
-            ]
-            await _run(collectors, settings.duration)
-    return _summary(collectors, root)
+        except MidasError:
+            for symbol in list(group.symbols):
+                await group.remove(symbol, "never begun")
+            raise
+        await _run(group, settings.duration)
+    return _summary(group, settings.symbols, root)
 
 
-async def _run(collectors: list[Collector], duration_s: float | None) -> None:
-    """Run all until the time has passed or a signal comes; where one fails, the others end in good order."""
-
-    def stop(reason: str) -> None:
-        for collector in collectors:
-            collector.stop(reason)
-
+async def _run(group: Group, duration_s: float | None) -> None:
+    """Run until the time has passed, a signal comes, or it cannot go on."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, signal.Signals(number).name)
-    runs = [asyncio.create_task(collector.run()) for collector in collectors]
-    helpers = [asyncio.create_task(_display(collectors))]
+        loop.add_signal_handler(number, group.stop, signal.Signals(number).name)
+    helpers = [asyncio.create_task(_display(group))]
     if duration_s is not None:
-        helpers.append(asyncio.create_task(_stop_after(collectors, duration_s)))
+        helpers.append(asyncio.create_task(_stop_after(group, duration_s)))
     try:
-        await asyncio.wait(runs, return_when=asyncio.FIRST_COMPLETED)
-        stop("another collector failed")  # changes nothing where all were told to stop
-        await asyncio.gather(*runs)
+        await group.run()
     finally:
         for helper in helpers:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
-        await asyncio.gather(*runs, return_exceptions=True)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 
 
-async def _stop_after(collectors: list[Collector], duration_s: float) -> None:
-    """Stop all once each has captured for so long."""
-    for collector in collectors:
-        await collector.started.wait()
+async def _stop_after(group: Group, duration_s: float) -> None:
+    """Stop once it has captured for so long."""
+    await group.started.wait()
     await asyncio.sleep(duration_s)
-    for collector in collectors:
-        collector.stop("the duration has passed")
+    group.stop("the duration has passed")
 
 
-async def _display(collectors: list[Collector]) -> None:
+async def _display(group: Group) -> None:
     """A line per symbol, kept up to date on a terminal; elsewhere one each 10 s."""
     if not console.err.is_terminal:
         while True:
             await asyncio.sleep(PLAIN_LINE_S)
-            for collector in collectors:
-                console.err.print(health_line(collector.health()))
+            for health in group.healths():
+                console.err.print(health_line(health))
     with Live(console=console.err, auto_refresh=False, transient=True) as live:
         while True:
-            lines = [health_line(collector.health()) for collector in collectors]
+            lines = [health_line(health) for health in group.healths()]
             live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
             await asyncio.sleep(REFRESH_S)
 
@@ -107,19 +95,19 @@ def health_line(health: Health) -> str:
     return line if health.error is None else f"{line}  ({health.error})"
 
 
-def _summary(collectors: list[Collector], root: Path) -> int:
+def _summary(group: Group, symbols: tuple[str, ...], root: Path) -> int:
     """Print what was captured. Raises VenueError where a book was never live."""
-    for collector in collectors:
-        health = collector.health()
+    for health in group.healths():
         console.out.print(
-            f"{collector.symbol}: {health.frames} frames, {console.size_text(health.bytes)} received, "
-            f"{health.gaps} gaps, {health.reconnects} reconnects, {health.undecodable} undecodable"
+            f"{health.symbol}: {health.frames} frames, {console.size_text(health.bytes)} received, "
+            f"{health.duplicates} from both connections, {health.gaps} gaps, {health.reconnects} reconnects, "
+            f"{health.undecodable} undecodable"
         )
-        for path in collector.recorder.sealed:
+        for path in group.capture_of(health.symbol).recorder.sealed:
             console.out.print(f"  {path.relative_to(root)}  {path.stat().st_size} bytes")
-    never = [collector.symbol for collector in collectors if not collector.ever_live]
+    never = [symbol for symbol in symbols if not group.capture_of(symbol).ever_live]
     if never:
-        reasons = {health.error for collector in collectors if (health := collector.health()).error}
+        reasons = {health.error for health in group.healths() if health.error}
         raise VenueError(
             f"{', '.join(never)}: expected a live book, found none in the whole run "
             f"({'; '.join(sorted(reasons)) or 'no snapshot joined the depth stream'}); what came is kept in raw"

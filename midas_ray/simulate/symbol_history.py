@@ -187,10 +187,10 @@ class SymbolHistory:
             enable_mark_price=True,
             depth_speed_ms=100,
         )
-        endpoints = self._venue.endpoints(self._venue.streams(self._market.spec.symbol, collected))
-        for number, endpoint in enumerate(endpoints, 1):
-            kinds = sorted(stream.kind for stream in endpoint.streams)
-            self._event(recv_ns, f"a-{number}", "connect", streams=kinds, url=endpoint.url)
+        streams = self._venue.streams(self._market.spec.symbol, collected)
+        for number, route in enumerate(dict.fromkeys(stream.route for stream in streams), 1):
+            kinds = sorted(stream.kind for stream in streams if stream.route == route)
+            self._event(recv_ns, f"a-{number}", "connect", streams=kinds, route=route)
 
     def _write_head(self, recv_ns: int) -> None:
         """First line of a file: the book once it is live, and what is known of the streams."""

@@ -22,6 +22,8 @@ _EVENT_KIND: dict[str, StreamKind] = {
     "kline": "kline",
 }
 
+ALL_FORCED = "!forceOrder@arr"
+
 _COMBINED = re.compile(rb'\s*\{\s*"(?:stream|data)"\s*:')
 _envelope = msgspec.json.Decoder(Envelope)
 _header = msgspec.json.Decoder(EventHeader)
@@ -33,21 +35,15 @@ COIN_MARGINED = 2
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream to subscribe: its name on the wire, the route that carries it, its kind and symbol (lower case)."""
+    """A stream to subscribe: its name on the wire, the route that carries it, its kind and symbol (lower case).
+
+    symbol: empty for a stream of all symbols.
+    """
 
     name: str
     route: str
     kind: StreamKind
     symbol: str
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One WebSocket connection: its URL (combined mode) and the streams it carries."""
-
-    url: str
-    route: str
-    streams: tuple[Stream, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,28 +95,17 @@ class Venue:
         if settings.enable_mark_price:
             names["markPrice"] = f"{symbol}@markPrice@1s"
         if settings.enable_liquidations:
-            names["forceOrder"] = f"{symbol}@forceOrder"
-        return [Stream(name, self.routes[kind], kind, symbol) for kind, name in names.items() if kind in self.kinds]
+            # All symbols' in one stream: whether it is alive can then be told, single symbols are silent for days.
+            names["forceOrder"] = ALL_FORCED
+        return [
+            Stream(name, self.routes[kind], kind, "" if name == ALL_FORCED else symbol)
+            for kind, name in names.items()
+            if kind in self.kinds
+        ]
 
     def agg_trades(self, symbol: str) -> Stream:
         """The stream of aggregate trades: the fallback where `trade` stays silent."""
         return Stream(f"{symbol}@aggTrade", self.routes["aggTrade"], "aggTrade", symbol)
-
-    def endpoints(self, streams: list[Stream], exchange_url: str | None = None) -> list[Endpoint]:
-        """Connections that carry `streams`: one per route, split at the venue's limit of streams a connection.
-
-        exchange_url: http base of a simulated exchange; None = the venue's own servers.
-        """
-        root = self.ws_root if exchange_url is None else exchange_url.rstrip("/").replace("http", "ws", 1)
-        found = []
-        for route in dict.fromkeys(stream.route for stream in streams):
-            group = [stream for stream in streams if stream.route == route]
-            path = f"/{route}/stream" if self.routed_urls else "/stream"
-            for start in range(0, len(group), self.streams_per_connection):
-                part = tuple(group[start : start + self.streams_per_connection])
-                names = "/".join(stream.name for stream in part)
-                found.append(Endpoint(f"{root}{path}?streams={names}", route, part))
-        return found
 
     def connection_url(self, route: str, streams: Sequence[Stream], exchange_url: str | None = None) -> str:
         """URL of a connection (combined mode) on `route` that carries `streams`, or none so far.

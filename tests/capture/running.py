@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import io
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import msgspec
 from midas_ray.book.events import decode_depth
 from midas_ray.book.scale import ScaleTooSmallError
 from midas_ray.book.sync import BookSync
-from midas_ray.capture.claim import claim_symbol
-from midas_ray.capture.collector import Collector
+from midas_ray.capture.group import Group
+from midas_ray.capture.health import Health, TopOfBook
 from midas_ray.capture.journal import decode_line, read_blocks
-from midas_ray.capture.recorder import apply_snapshot
+from midas_ray.capture.recorder import Recorder, apply_snapshot
 from midas_ray.capture.rest import RestClient
+from midas_ray.capture.symbol import SymbolCapture
 from midas_ray.log import stage_logger
 from midas_ray.settings import Collect
 from midas_ray.venues import Venue, get_venue
@@ -28,19 +29,58 @@ MIDAS = str(Path(sys.executable).with_name("midas"))
 Book = tuple[list[Level], list[Level]]
 
 
+class Collecting:
+    """A running group, and its first symbol."""
+
+    def __init__(self, group: Group, symbol: str) -> None:
+        self.group = group
+        self.symbol = symbol
+        self._capture = group.capture_of(symbol)
+
+    @property
+    def capture(self) -> SymbolCapture:
+        return self._capture
+
+    @property
+    def recorder(self) -> Recorder:
+        return self._capture.recorder
+
+    @property
+    def state(self) -> str:
+        return self._capture.state
+
+    @property
+    def fetched(self) -> int:
+        """Snapshots that were answered."""
+        return self._capture.snapshots.fetched
+
+    def health(self) -> Health:
+        return self._capture.health(pid=0, reconnects=self.group.links.reconnects)
+
+    def top(self, levels: int) -> TopOfBook:
+        return self._capture.top(levels)
+
+
 @contextlib.asynccontextmanager
-async def collecting(url: str, root: Path, symbol: str = "btcusdt", **settings: Any) -> AsyncIterator[Collector]:
-    """A collector inside the block; it is stopped, and its file sealed, at its end."""
-    values = Collect(exchange_url=url, data_dir=str(root), symbols=(symbol,), **settings)
+async def collecting(
+    url: str, root: Path, symbol: str = "btcusdt", *, connections: int = 1, others: Sequence[str] = (), **settings: Any
+) -> AsyncIterator[Collecting]:
+    """A collector inside the block; it is stopped, and its files sealed, at its end."""
+    symbols = (symbol, *others)
+    values = Collect(exchange_url=url, data_dir=str(root), symbols=symbols, connections=connections, **settings)
     async with RestClient(get_venue(values.venue), url) as rest:
-        with claim_symbol(root, values.venue, symbol):
-            collector = Collector(symbol, values, root, rest, stage_logger(root, "collector", symbol))
-            run = asyncio.create_task(collector.run())
-            try:
-                yield collector
-            finally:
-                collector.stop("the test is over")
-                await run
+        group = Group(values, root, rest, stage_logger(root, "collector"))
+        for each in symbols:
+            await group.add(each)
+        run = asyncio.create_task(group.run())
+        started = asyncio.create_task(group.started.wait())
+        try:
+            await asyncio.wait([run, started], return_when=asyncio.FIRST_COMPLETED)
+            yield Collecting(group, symbol)
+        finally:
+            started.cancel()
+            group.stop("the test is over")
+            await run
 
 
 async def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:

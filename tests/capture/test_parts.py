@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from midas_ray.capture.arrivals import ITEM_BYTES, Arrival, Inbox
 from midas_ray.capture.backoff import full_jitter_s
 from midas_ray.capture.claim import claim_symbol
 from midas_ray.capture.health import Health, LatencyMeter, RateMeter
-from midas_ray.capture.inbox import Arrival, Inbox
 from midas_ray.capture.journal import ws_line
 from midas_ray.capture.journal_file import JournalFile
 from midas_ray.errors import StorageError, UsageError
@@ -51,11 +51,11 @@ class _Socket(asyncio.ReadTransport):
 
 
 def _arrival(n: int) -> Arrival:
-    return Arrival(n, n, "a-1", str(n).encode())
+    return Arrival(n, n, "a-1", b"", b"")
 
 
 async def test_a_full_inbox_pauses_its_sockets_and_drops_nothing() -> None:
-    inbox, socket, late = Inbox(pause_at=10, resume_at=2), _Socket(), _Socket()
+    inbox, socket, late = Inbox(pause_bytes=10 * ITEM_BYTES, resume_bytes=2 * ITEM_BYTES), _Socket(), _Socket()
     inbox.attach(socket)
     for n in range(13):
         inbox.put(_arrival(n))

@@ -21,7 +21,7 @@ def test_streams_follow_the_settings() -> None:
         "btcusdt@bookTicker": "public",
         "btcusdt@kline_1m": "market",
         "btcusdt@markPrice@1s": "market",
-        "btcusdt@forceOrder": "market",
+        "!forceOrder@arr": "market",
     }
     few = StreamSettings(enable_trades=False, enable_klines=False, enable_liquidations=False, enable_mark_price=False)
     assert [stream.name for stream in FUTURES.streams("btcusdt", few)] == ["btcusdt@depth@100ms"]
@@ -33,20 +33,18 @@ def test_depth_speed(speed: int, name: str) -> None:
     assert FUTURES.streams("x", StreamSettings(depth_speed_ms=speed))[0].name == name
 
 
-def test_endpoints_are_routed_and_split() -> None:
+def test_connections_are_routed() -> None:
     streams = FUTURES.streams("btcusdt", StreamSettings())
-    urls = [endpoint.url for endpoint in FUTURES.endpoints(streams)]
-    assert urls == [
+    by_route = {route: [each for each in streams if each.route == route] for route in ("public", "market")}
+    assert [FUTURES.connection_url(route, found) for route, found in by_route.items()] == [
         "wss://fstream.binance.com/public/stream?streams=btcusdt@depth@100ms/btcusdt@trade",
-        "wss://fstream.binance.com/market/stream?streams=btcusdt@kline_1m/btcusdt@markPrice@1s/btcusdt@forceOrder",
+        "wss://fstream.binance.com/market/stream?streams=btcusdt@kline_1m/btcusdt@markPrice@1s/!forceOrder@arr",
     ]
-    local = FUTURES.endpoints(streams, "http://127.0.0.1:8900/")[0].url
-    assert local.startswith("ws://127.0.0.1:8900/public/stream?streams=")
-    assert SPOT.endpoints(SPOT.streams("x", StreamSettings()))[0].url.startswith(
-        "wss://stream.binance.com:9443/stream?streams=x@depth@100ms"
-    )
-    many = [stream for number in range(1100) for stream in SPOT.streams(f"s{number}", StreamSettings())[:1]]
-    assert [len(endpoint.streams) for endpoint in SPOT.endpoints(many)] == [1024, 76]
+    local = FUTURES.connection_url("public", [], "http://127.0.0.1:8900/")
+    assert local == "ws://127.0.0.1:8900/public/stream"
+    assert FUTURES.connection_url("public", [], "https://127.0.0.1:8900").startswith("wss://127.0.0.1:8900/")
+    spot = SPOT.streams("x", StreamSettings())
+    assert SPOT.connection_url("", spot[:1]) == "wss://stream.binance.com:9443/stream?streams=x@depth@100ms"
 
 
 @pytest.mark.parametrize(("limit", "weight"), [(5, 2), (50, 2), (100, 5), (500, 10), (1000, 20)])

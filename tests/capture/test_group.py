@@ -7,12 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from midas_ray.capture.collector import Collector
-from midas_ray.capture.recorder import Recorder
-from midas_ray.capture.rest import RestClient
-from midas_ray.errors import StorageError
-from midas_ray.log import stage_logger
-from midas_ray.settings import Collect
 from midas_ray.simulate.exchange import SimulatedExchange
 from midas_ray.venues import get_venue
 from tests.capture.running import collecting, frame_numbers, journals, raw_lines, replayed, until, whole_book
@@ -22,7 +16,7 @@ from tests.capture.scripted import ScriptedExchange
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repetitions at once: how long they wait is test_backoff's business."""
-    monkeypatch.setattr("midas_ray.capture.client.full_jitter_s", lambda _attempt: 0.01)
+    monkeypatch.setattr("midas_ray.capture.link.full_jitter_s", lambda _attempt: 0.01)
     monkeypatch.setattr("midas_ray.capture.snapshots.full_jitter_s", lambda _attempt: 0.01)
 
 
@@ -31,7 +25,7 @@ async def _live(exchange: ScriptedExchange, collector: object) -> None:
     await until(lambda: exchange.listeners > 0, "a connection")
     await exchange.depth({"100.0": "1.5"}, {})
     await until(lambda: bool(exchange.requests and "depth" in exchange.requests[-1]), "a snapshot request")
-    await until(lambda: collector._snapshots.fetched > 0, "a snapshot")  # type: ignore[attr-defined]
+    await until(lambda: collector.fetched > 0, "a snapshot")  # type: ignore[attr-defined]
     await exchange.depth({}, {"100.1": "2.5"})
     await until(lambda: collector.state == "live", "a live book")  # type: ignore[attr-defined]
 
@@ -101,7 +95,7 @@ async def test_a_lost_message_is_a_gap_and_one_snapshot_mends_it(tmp_path: Path)
         expected = exchange.last_id
         await exchange.depth({"99.9": "8"}, {}, lose=True)
         await exchange.depth({"99.8": "9"}, {})
-        await until(lambda: collector._snapshots.fetched == 2, "a second snapshot")
+        await until(lambda: collector.fetched == 2, "a second snapshot")
         await exchange.depth({"100.0": "4"}, {})
         await until(lambda: collector.recorder.book.last_id == exchange.last_id, "the last update")
         assert collector.state == "live"
@@ -123,7 +117,7 @@ async def test_a_broken_connection_is_opened_again_and_told(tmp_path: Path) -> N
         await exchange.depth({"99.9": "5"}, {})
         await until(lambda: exchange.listeners == 1, "a new connection")
         await exchange.depth({"99.9": "6"}, {})
-        await until(lambda: collector._snapshots.fetched == 2, "a second snapshot")
+        await until(lambda: collector.fetched == 2, "a second snapshot")
         await exchange.depth({"99.9": "7"}, {})
         await until(lambda: collector.state == "live", "a live book again")
         health = collector.health()
@@ -161,7 +155,7 @@ async def test_refused_snapshots_are_kept_and_waited_for(tmp_path: Path) -> None
         async with collecting(exchange.url, tmp_path) as collector:
             await until(lambda: exchange.listeners > 0, "a connection")
             await exchange.depth({"99.9": "5"}, {})
-            await until(lambda: collector._snapshots.fetched == 3, "the third answer")
+            await until(lambda: collector.fetched == 3, "the third answer")
             await exchange.depth({"99.9": "6"}, {})
             await until(lambda: collector.state == "live", "a live book")
     answers = [line for line in raw_lines(journals(tmp_path)[0]) if line["kind"] == "rest"]
@@ -178,7 +172,7 @@ async def test_rotation_by_size_keeps_every_frame_and_each_file_stands_alone(tmp
             await exchange.depth({f"{50 + size / 10:.1f}": str(size)}, {})
             if size % 50 == 0:
                 await until(lambda: collector.recorder.book.last_id == exchange.last_id, "the update")
-                await until(lambda: collector._bytes_on_disk > 0 and len(collector._inbox) == 0, "a flush")
+                await until(lambda: collector.capture.bytes_on_disk > 0 and len(collector.group.inbox) == 0, "a flush")
         await until(lambda: collector.recorder.book.last_id == exchange.last_id, "the last update")
         collector.recorder.flush()
     paths = journals(tmp_path)
@@ -188,23 +182,6 @@ async def test_rotation_by_size_keeps_every_frame_and_each_file_stands_alone(tmp
     assert numbers == list(range(1, len(numbers) + 1))
     assert all(lines[0]["kind"] == "book" for lines in files[1:])
     assert collector.health().n_files == len(paths)
-
-
-async def test_a_full_disk_ends_the_collector_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sockets do not run on behind a dead writer."""
-
-    def full(_recorder: Recorder) -> None:
-        raise StorageError("cannot write x: no space left on device; free space")
-
-    async with ScriptedExchange() as exchange:
-        settings = Collect(exchange_url=exchange.url, data_dir=str(tmp_path))
-        async with RestClient(get_venue(settings.venue), exchange.url) as rest:
-            collector = Collector("btcusdt", settings, tmp_path, rest, stage_logger(tmp_path, "collector", "full"))
-            monkeypatch.setattr(Recorder, "flush", full)
-            with pytest.raises(StorageError, match="no space left on device"):
-                await collector.run()
-        await until(lambda: exchange.listeners == 0, "the end of the connections")
-    assert collector.state == "connecting"
 
 
 async def test_levels_beyond_the_known_depth_are_not_shown(tmp_path: Path) -> None:

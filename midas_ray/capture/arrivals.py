@@ -6,28 +6,54 @@ from typing import Any, NamedTuple
 
 from midas_ray.capture.rest import RestAnswer
 
-PAUSE_AT = 20_000
-"""Items that wait (some 100 MB of depth messages) before the sockets are paused."""
-RESUME_AT = 5_000
+PAUSE_BYTES = 64 * 2**20
+"""Bytes that wait before the sockets are paused."""
+RESUME_BYTES = 16 * 2**20
+ITEM_BYTES = 256
+"""What an item takes besides its payload, roughly."""
 
 
 class Arrival(NamedTuple):
-    """A WebSocket message and when its last byte arrived: wall clock and monotonic clock, ns."""
+    """A WebSocket message and when its last byte arrived: wall clock and monotonic clock, ns.
+
+    conn: the connection's name (`a-17`). stream: name of the combined frame's stream, empty for any other message.
+    """
 
     recv_ns: int
     mono_ns: int
     conn: str
+    stream: bytes
     payload: bytes
 
 
 class Note(NamedTuple):
-    """Something that happened to a connection: `connect` or `disconnect`, with what the journal is to say of it."""
+    """Something that happened to a connection, with what the journal is to say of it.
+
+    event: `connect`, `disconnect` or `silent`. streams: names of the streams that it concerns.
+    """
 
     recv_ns: int
     mono_ns: int
     conn: str
     event: str
+    streams: tuple[bytes, ...]
     fields: dict[str, Any]
+
+
+class Answer(NamedTuple):
+    """A REST answer for a symbol. used: False where the book must not take it (asked for before a reconnect)."""
+
+    symbol: str
+    answer: RestAnswer
+    used: bool
+
+
+class Leave(NamedTuple):
+    """A symbol is not collected any more: everything before this item still is."""
+
+    symbol: str
+    reason: str
+    done: "asyncio.Future[None]"
 
 
 class Stop(NamedTuple):
@@ -36,19 +62,24 @@ class Stop(NamedTuple):
     reason: str
 
 
-Item = Arrival | Note | RestAnswer | Stop
+Item = Arrival | Note | Answer | Leave | Stop
 
 
 class Inbox:
-    """Items in order of arrival. `put` never waits: where too many items do, the sockets are paused."""
+    """Items in order of arrival. `put` never waits: where too much waits, the sockets are paused.
 
-    def __init__(self, pause_at: int = PAUSE_AT, resume_at: int = RESUME_AT) -> None:
+    pauses: how often that was so: the exchange may have given up on a connection that did not read.
+    """
+
+    def __init__(self, pause_bytes: int = PAUSE_BYTES, resume_bytes: int = RESUME_BYTES) -> None:
         self._items: deque[Item] = deque()
         self._filled = asyncio.Event()
         self._sockets: set[asyncio.ReadTransport] = set()
-        self._pause_at = pause_at
-        self._resume_at = resume_at
+        self._pause_bytes = pause_bytes
+        self._resume_bytes = resume_bytes
+        self.bytes = 0
         self.paused = False
+        self.pauses = 0
 
     def __len__(self) -> int:
         return len(self._items)
@@ -66,9 +97,11 @@ class Inbox:
     def put(self, item: Item) -> None:
         """Append an item."""
         self._items.append(item)
+        self.bytes += _size(item)
         self._filled.set()
-        if not self.paused and len(self._items) >= self._pause_at:
+        if not self.paused and self.bytes >= self._pause_bytes:
             self.paused = True
+            self.pauses += 1
             for socket in self._sockets:
                 if not socket.is_closing():
                     socket.pause_reading()
@@ -86,9 +119,18 @@ class Inbox:
     def take(self, most: int) -> list[Item]:
         """At most so many items that are there, oldest first."""
         taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
-        if self.paused and len(self._items) <= self._resume_at:
+        self.bytes -= sum(map(_size, taken))
+        if self.paused and self.bytes <= self._resume_bytes:
             self.paused = False
             for socket in self._sockets:
                 if not socket.is_closing():
                     socket.resume_reading()
         return taken
+
+
+def _size(item: Item) -> int:
+    if isinstance(item, Arrival):
+        return ITEM_BYTES + len(item.payload)
+    if isinstance(item, Answer):
+        return ITEM_BYTES + len(item.answer.payload)
+    return ITEM_BYTES

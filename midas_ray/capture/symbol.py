@@ -1,0 +1,339 @@
+"""One symbol of a collector, behind the sockets: merge of its connections, journal, live book, figures of them."""
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from midas_ray.book import kernels as k
+from midas_ray.book.sync import Action, FetchSnapshot, Gap
+from midas_ray.capture.arrivals import Answer, Arrival, Note
+from midas_ray.capture.health import Health, LatencyMeter, RateMeter, TopOfBook
+from midas_ray.capture.merge import DepthMerge, Duplicates, Ids, Released
+from midas_ray.capture.recorder import Recorder
+from midas_ray.capture.rest import RestAnswer, RestClient
+from midas_ray.capture.snapshots import SnapshotFetcher
+from midas_ray.settings import Collect
+from midas_ray.venues.base import Stream, StreamKind
+from midas_ray.venues.messages import Level
+
+_EVENT_TIME = re.compile(rb'"E":(\d{13})')
+_HEAD_BYTES = 160
+"""Where the event's time stands in a message, at the latest; bookTicker has it at its end and is not timed."""
+
+
+class _DepthIds(msgspec.Struct, frozen=True):
+    U: int
+    u: int
+    pu: int | None = None
+
+
+class _DepthFrame(msgspec.Struct, frozen=True):
+    data: _DepthIds
+
+
+_decode_depth_ids = msgspec.json.Decoder(_DepthFrame).decode
+
+
+def depth_ids(payload: bytes) -> Ids | None:
+    """Ids of a combined depth frame; None where they cannot be read: the frame is then kept as it comes."""
+    try:
+        data = _decode_depth_ids(payload).data
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    previous = data.U - 1 if data.pu is None else data.pu
+    return Ids(data.U, data.u, previous) if previous < data.U <= data.u else None
+
+
+class SymbolCapture:
+    """Everything of one symbol between its connections and its journal. Not thread-safe; see `Group` for who calls.
+
+    full: says whether memory is used up while the disk takes nothing. deliver: gets the REST answers for the inbox.
+    """
+
+    def __init__(
+        self,
+        symbol: str,
+        settings: Collect,
+        root: Path,
+        rest: RestClient,
+        log: structlog.stdlib.BoundLogger,
+        *,
+        next_n: Callable[[], int],
+        full: Callable[[], bool],
+        deliver: Callable[[RestAnswer, bool], None],
+    ) -> None:
+        self.symbol = symbol
+        self.streams = rest.venue.streams(symbol, settings)
+        self.recorder = Recorder(
+            rest.venue,
+            symbol,
+            root,
+            next_n=next_n,
+            streams=[stream.kind for stream in self.streams],
+            max_bytes=settings.journal_max_mb * 2**20,
+            level=settings.compression_level,
+            connections=settings.connections,
+            hold_on_failure=True,
+        )
+        self.log = log.bind(symbol=symbol)
+        self.snapshots = SnapshotFetcher(rest, symbol, settings.snapshot_limit, deliver, self.log)
+        self.ever_live = False
+        self.ended: str | None = None
+        self.contract: str | None = None
+        self.silences = 0
+        self.last_silence: str | None = None
+        self.bytes_on_disk = 0
+        self._venue = rest.venue
+        self._full = full
+        self._merge: DepthMerge[Arrival] = DepthMerge(settings.connections)
+        self._duplicates = Duplicates()
+        self._up: dict[str, set[StreamKind]] = {}
+        self._n_duplicates = 0
+        self._wins: dict[str, int] = {}
+        self._rate = RateMeter()
+        self._latencies: dict[str, LatencyMeter] = {}
+        self._started_s = time.monotonic()
+        self.clock_offset_ms: float | None = None
+
+    def opened(self) -> None:
+        """The collector starts with this symbol."""
+        self._obey(self.recorder.open(time.time_ns(), time.monotonic_ns()))
+
+    def arrived(self, item: Arrival, kind: StreamKind | None) -> None:
+        """A frame of this symbol: kept unless another connection brought it."""
+        if self.recorder.failure is not None and self._full():
+            self._drop(item, kind)
+            return
+        now_s = item.mono_ns / 1e9
+        kept, is_new = self._duplicates.first(item.conn, item.payload, now_s)
+        if not is_new:
+            self._n_duplicates += 1
+            if kind == "depth":
+                self._keep_all(self._merge.again(item.conn, kept, now_s))
+            return
+        ids = depth_ids(item.payload) if kind == "depth" else None
+        if ids is None:
+            self._keep(item, kind)
+        else:
+            self._keep_all(self._merge.offer(item.conn, ids, item, kept, now_s))
+
+    def noted(self, note: Note, kinds: Iterable[StreamKind], overrun: bool) -> None:
+        """A connection that carries (some of) this symbol's streams came up, ended or fell silent.
+
+        overrun: the sockets were paused lately, so that a connection may have ended for that.
+        """
+        recorder, when = self.recorder, (note.recv_ns, note.mono_ns, note.conn)
+        if note.event == "connect":
+            self._up.setdefault(note.conn, set()).update(kinds)
+            recorder.event(*when, "connect", streams=sorted(kinds), **note.fields)
+        elif note.event == "disconnect":
+            carried = self._up.pop(note.conn, set())
+            left = {kind for up in self._up.values() for kind in up}
+            lost = sorted(carried - left)
+            recorder.event(*when, "disconnect", streams=lost, carried=sorted(carried), **note.fields)
+            if "depth" in carried:
+                self._keep_all(self._merge.lost(note.conn, note.mono_ns / 1e9))
+            if "depth" in lost:
+                self.snapshots.new_epoch()
+            if overrun:
+                self._overrun(note, lost)
+        else:
+            self.silences += 1
+            self.last_silence = f"{note.fields['stream']} on {note.conn}: {note.fields['reason']}"
+            recorder.event(*when, note.event, **note.fields)
+
+    def answered(self, item: Answer) -> None:
+        """A REST answer."""
+        answer, undecodable = item.answer, self.recorder.counters.undecodable
+        self._obey(
+            self.recorder.rest(
+                *(answer.recv_ns, answer.mono_ns, "rest", answer.payload),
+                status=answer.status,
+                sent_ns=answer.sent_ns,
+                path=answer.path,
+                used=item.used,
+            )
+        )
+        if self.recorder.counters.undecodable > undecodable:
+            self.log.warning("snapshot cannot be decoded", bytes=len(answer.payload))
+            self.snapshots.request("undecodable")
+
+    def due(self, now_s: float) -> None:
+        """Keep what has waited long enough."""
+        if self._merge.next_due_s is not None:
+            self._keep_all(self._merge.due(now_s))
+
+    @property
+    def next_due_s(self) -> float | None:
+        """When `due` is to be called (monotonic clock); None where nothing waits."""
+        return self._merge.next_due_s
+
+    def close(self, reason: str) -> Path | None:
+        """Keep what waits, say why it ends, seal the journal. Raises StorageError."""
+        self._keep_all(self._merge.rest())
+        path = self.recorder.close(time.time_ns(), time.monotonic_ns(), reason)
+        self.measure_disk()
+        return path
+
+    def flush(self) -> None:
+        """Bring the journal to disk; where that failed before, try again."""
+        recorder = self.recorder
+        if recorder.failure is not None and recorder.recover(time.time_ns(), time.monotonic_ns()):
+            self.log.info("disk recovered")
+        recorder.flush()
+        self.measure_disk()
+
+    def measure_disk(self) -> None:
+        """Compressed bytes of this run's files."""
+        sealed = sum(path.stat().st_size for path in self.recorder.sealed if path.exists())
+        self.bytes_on_disk = self.recorder.bytes_on_disk + sealed
+
+    def event(self, event: str, **fields: object) -> None:
+        """Something happened that the journal is to know."""
+        self.recorder.event(time.time_ns(), time.monotonic_ns(), "collector", event, **fields)
+
+    def _keep_all(self, released: list[Released[Arrival]]) -> None:
+        for item, cause in released:
+            if cause is not None:
+                self.log.warning("depth events missed", cause=cause, last_update_id=self.recorder.book.last_id)
+                self.recorder.missed(item.recv_ns, item.mono_ns, "depth", cause)
+            self._keep(item, "depth")
+
+    def _keep(self, item: Arrival, kind: StreamKind | None) -> None:
+        self._rate.count(item.mono_ns / 1e9)
+        letter = item.conn[0]
+        self._wins[letter] = self._wins.get(letter, 0) + 1
+        self._obey(self.recorder.frame(item.recv_ns, item.mono_ns, item.conn, item.payload))
+        if kind is None:
+            return
+        event_time = _EVENT_TIME.search(item.payload, 0, _HEAD_BYTES)
+        if event_time is not None:
+            meter = self._latencies.get(kind) or self._latencies.setdefault(kind, LatencyMeter())
+            meter.add(item.recv_ns / 1e6 + (self.clock_offset_ms or 0.0) - int(event_time[1]))
+        if kind == "depth":
+            self.snapshots.flowing.set()
+            self.ever_live = self.ever_live or self.recorder.book.live
+
+    def _drop(self, item: Arrival, kind: StreamKind | None) -> None:
+        if self.recorder.counters.dropped == 0:
+            self.log.error("memory is full while the disk takes nothing: dropping", reason=self.recorder.failure)
+        self.recorder.drop(item.recv_ns, item.mono_ns, kind or "depth")
+        self._merge.blame("disk")
+
+    def _overrun(self, note: Note, lost: Iterable[StreamKind]) -> None:
+        """Connections ended because this process could not keep up."""
+        if "depth" in lost:
+            self._merge.blame("overrun")
+        for kind in lost:
+            if kind in ("trade", "aggTrade"):
+                self.recorder.missed(note.recv_ns, note.mono_ns, kind, "overrun")
+
+    def _obey(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, FetchSnapshot):
+                if action.reason == "gap":
+                    self.log.warning("book gap; resyncing", last_update_id=self.recorder.book.last_id)
+                self.snapshots.request(action.reason)
+            elif isinstance(action, Gap):
+                self.log.warning(
+                    "book recovered",
+                    cause=action.cause,
+                    start_ms=action.start_ms,
+                    end_ms=action.end_ms,
+                    expected_id=action.expected_id,
+                    found_id=action.found_id,
+                )
+            else:
+                self.log.error("snapshot contradicts the book", last_update_id=action.last_id)
+
+    @property
+    def connected(self) -> int:
+        """Connections that carry depth."""
+        return sum("depth" in kinds for kinds in self._up.values())
+
+    @property
+    def state(self) -> str:
+        """See `Health`."""
+        if self.ended is not None:
+            return self.ended
+        if self.recorder.failure is not None:
+            return "degraded"
+        return self.recorder.book.state_name if self.connected else "connecting"
+
+    @property
+    def last_trade_id(self) -> int | None:
+        """The newest trade's."""
+        return self.recorder.last_trade_id
+
+    def fall_back(self) -> None:
+        """`trade`, which the venue does not document, stays silent: take aggregate trades beside it."""
+        self.streams = [*self.streams, self._venue.agg_trades(self.symbol)]
+        self.recorder.set_streams([stream.kind for stream in self.streams])
+        self.event("fallback", stream=f"{self.symbol}@trade", to=f"{self.symbol}@aggTrade")
+        self.log.warning("trade stays silent; collecting aggTrade")
+
+    def trade_stream(self) -> Stream | None:
+        """The stream of prints; None where trades are not collected."""
+        return next((stream for stream in self.streams if stream.kind == "trade"), None)
+
+    def top(self, levels: int) -> TopOfBook:
+        """The best `levels` of each side of the live book; empty where it is not live."""
+        book, state = self.recorder.book, self.state
+        is_live = book.live and self.connected > 0 and self.ended is None
+        sides = [self._side(side, levels) if is_live else [] for side in (0, 1)]
+        return TopOfBook(
+            symbol=self.symbol,
+            state=state,
+            last_update_id=book.last_id,
+            exchange_ms=book.clock_ms,
+            bids=sides[0],
+            asks=sides[1],
+        )
+
+    def _side(self, side: int, levels: int) -> list[Level]:
+        ladder = self.recorder.book.ladder
+        keys, _ = ladder.side(side)
+        if ladder.known[side] != k.LOWEST_KEY:
+            levels = min(levels, int((keys >= ladder.known[side]).sum()))
+        return ladder.levels_text(side, self.recorder.book.scale, levels) if levels else []
+
+    def health(self, **of_the_group: object) -> Health:
+        """State and counts; the caller adds what is the collector's."""
+        recorder, top = self.recorder, self.top(1)
+        counters, now_ns, path = recorder.counters, time.time_ns(), recorder.path
+        found = {kind: meter.quantiles_ms() for kind, meter in self._latencies.items()}
+        values: dict[str, object] = {
+            "state": self.state,
+            "uptime_s": time.monotonic() - self._started_s,
+            "last_update_id": top.last_update_id,
+            "exchange_ms": top.exchange_ms,
+            "best_bid": top.bids[0] if top.bids else None,
+            "best_ask": top.asks[0] if top.asks else None,
+            "age_s": {kind: (now_ns - recv_ns) / 1e9 for kind, recv_ns in recorder.last_recv_ns.items()},
+            "frames": sum(counters.frames.values()),
+            "frames_by_kind": dict(counters.frames),
+            "frames_per_s": self._rate.per_second(time.monotonic()),
+            "bytes": counters.bytes,
+            "bytes_on_disk": self.bytes_on_disk,
+            "held_bytes": recorder.held_bytes if recorder.failure is not None else 0,
+            "dropped": counters.dropped,
+            "duplicates": self._n_duplicates,
+            "wins": dict(self._wins),
+            "connected": self.connected,
+            "undecodable": counters.undecodable,
+            "gaps": counters.gaps,
+            "divergences": counters.divergences,
+            "resyncs": counters.resyncs,
+            "silences": self.silences,
+            "last_silence": self.last_silence,
+            "snapshots": self.snapshots.fetched,
+            "latency_ms": {kind: quantiles for kind, quantiles in found.items() if quantiles is not None},
+            "clock_offset_ms": self.clock_offset_ms,
+            "n_files": len(recorder.sealed) + (path is not None),
+            "journal_path": None if path is None else str(path),
+        }
+        return Health(symbol=self.symbol, **(values | of_the_group))  # type: ignore[arg-type]
