@@ -7,6 +7,7 @@ Python (`Reconstruct(snapshot_interval_ms=100)`), in this order of precedence, a
 
 import inspect
 import re
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError
@@ -331,6 +332,10 @@ class Logs(MidasSettings):
 class Stats(SelectedSymbolSettings):
     """Files, rows, bytes per symbol and day, span, completeness, gaps."""
 
+    as_json: bool = Field(
+        False, validation_alias=AliasChoices("json", "as_json"), description="print JSON, for machines"
+    )
+
 
 class Simulate(VenueSettings, JournalSettings):
     """Serve the simulated exchange, or write raw history with --history."""
@@ -347,6 +352,17 @@ class Simulate(VenueSettings, JournalSettings):
     )
     start: str = Field("2026-01-05T00:00:00Z", description="UTC time at which history starts")
     duration: DurationS | None = Field(None, gt=0, description="stop serving after this time; empty = until stopped")
+    faults: str | None = Field(
+        None,
+        description="what goes wrong: a file of faults, or random:SEED:COUNT for so many that leave a client with two "
+        "connections nothing to lose (random:SEED:COUNT:any: gaps too)",
+    )
+    truth: Path | None = Field(None, description="folder for the exchange's own record of books, prints and faults")
+    tls_cert: Path | None = Field(None, description="certificate (PEM) to serve https and wss with; needs --tls-key")
+    tls_key: Path | None = Field(None, description="private key (PEM) of --tls-cert")
+    connection_lifetime: DurationS | None = Field(
+        None, gt=0, description="the exchange ends each connection after this time; empty = 24h"
+    )
 
 
 class Import(VenueSettings, JournalSettings):

@@ -11,65 +11,37 @@ One port serves REST and WebSocket, as `--exchange-url` of the collector expects
 import asyncio
 import contextlib
 import random
+import ssl
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 
-from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+from aiohttp import web
 
-from midas_ray.errors import UsageError
-from midas_ray.simulate.feed import FUTURES_ROUTES, PUBLIC, SPOT_ROUTES, SymbolFeed
+from midas_ray.simulate.connection import Connection
+from midas_ray.simulate.faults import FaultScript
+from midas_ray.simulate.faults_director import SETTLED_S
+from midas_ray.simulate.faults_log import FaultLog
+from midas_ray.simulate.faults_server import Faults
+from midas_ray.simulate.feed import ALL_FORCED, CONTRACTS, FUTURES_ROUTES, MARKET, SPOT_ROUTES, SymbolFeed
 from midas_ray.simulate.market import Market, seed_of
 from midas_ray.simulate.referee import SymbolReferee
-from midas_ray.simulate.rest import RestApi
-from midas_ray.simulate.subscriptions import Subscriptions
+from midas_ray.simulate.rest import Answer, RestApi
+from midas_ray.simulate.server import listen
+from midas_ray.simulate.sockets import Sockets
 from midas_ray.simulate.symbols import spec_of
+from midas_ray.simulate.truth_parts import FLUSH_S, SymbolTruth, TruthFolder
 from midas_ray.venues import get_venue
 
 TICK_S = 0.01
 """How often the markets are advanced to the present."""
-QUEUE_FRAMES = 20_000
-"""Frames a slow client may be behind before the exchange hangs up on it."""
-PINGS = {"binance-futures": (180.0, 600.0), "binance-spot": (20.0, 60.0)}
-"""Seconds between server pings, and seconds without a pong after which the exchange hangs up."""
-INBOUND_PER_SECOND = {"binance-futures": 10, "binance-spot": 5}
-CONNECTION_LIFETIME_S = 86_400.0
-
-
-class _Connection:
-    """One client: its subscriptions, its route, and the frames that wait to be sent."""
-
-    def __init__(
-        self,
-        socket: web.WebSocketResponse,
-        transport: asyncio.WriteTransport,
-        route: str,
-        subscriptions: Subscriptions,
-    ) -> None:
-        self.socket = socket
-        self._transport = transport
-        self.route = route
-        self.subscriptions = subscriptions
-        self.queue: asyncio.Queue[str] = asyncio.Queue(QUEUE_FRAMES)
-        self.last_pong_s = time.monotonic()
-        self._recent_s: list[float] = []
-
-    def offer(self, stream: str, payload: str) -> None:
-        """Queue a frame; a client that is too far behind loses its connection, as on the venue."""
-        self.say(f'{{"stream":"{stream}","data":{payload}}}' if self.subscriptions.combined else payload)
-
-    def say(self, text: str) -> None:
-        """Queue a text."""
-        try:
-            self.queue.put_nowait(text)
-        except asyncio.QueueFull:
-            self._transport.abort()
-
-    def talks_too_much(self, per_second: int) -> bool:
-        """Count an inbound message; true beyond the venue's limit."""
-        now_s = time.monotonic()
-        self._recent_s = [at_s for at_s in self._recent_s if now_s - at_s < 1.0] + [now_s]
-        return len(self._recent_s) > per_second
+COIN_M_EVERY_S = 3.0
+"""Mean time between COIN-M rows on the all-market stream of forced orders, which carries both kinds of contract."""
+_COIN_M = (
+    '{"e":"forceOrder","E":%d,"o":{"s":"BTCUSD_PERP","S":"SELL","o":"LIMIT","f":"IOC","q":"%d","p":"94000.0",'
+    '"ap":"94100.0","X":"FILLED","l":"%d","z":"%d","T":%d},"ps":"BTCUSD","st":2}'
+)
 
 
 class SimulatedExchange:
@@ -77,9 +49,11 @@ class SimulatedExchange:
 
     venue: `binance-futures` or `binance-spot`. start_ms: the exchange's clock at the start (UTC; None = this
     machine's); with the same start and seed the frames are the same. keep_referee: remember the truth, in growing
-    memory. level_changes: mean distinct level changes of a symbol in 100 ms. ping_interval_s, weight_limit: None = the
-    venue's.
-    Entering raises UsageError where the address cannot be listened on.
+    memory. level_changes: mean distinct level changes of a symbol in 100 ms. ping_interval_s, weight_limit, lifetime_s
+    (of a connection): None = the venue's. ssl_context: serve https and wss. faults: what goes wrong (`fault_log` says
+    what did). fault_settled_s: how long a connection must have been sound before a fault on another leans on it.
+    truth: folder for the referee's record and the log of faults.
+    Entering raises UsageError where the address cannot be listened on, StorageError where `truth` cannot be written.
     """
 
     def __init__(
@@ -95,27 +69,46 @@ class SimulatedExchange:
         level_changes: float = 20.0,
         ping_interval_s: float | None = None,
         weight_limit: int | None = None,
+        lifetime_s: float | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        faults: FaultScript | None = None,
+        fault_settled_s: float = SETTLED_S,
+        truth: Path | None = None,
     ) -> None:
         self._venue = get_venue(venue)
-        self._host, self._port = host, port
+        self._host, self._port, self._ssl_context = host, port, ssl_context
         self._start_us = time.time_ns() // 1000 if start_ms is None else start_ms * 1000
         spot = not self._venue.has_previous_id
         self._routes = SPOT_ROUTES if spot else FUTURES_ROUTES
-        self._routed = not spot
         self._feeds: dict[str, SymbolFeed] = {}
         self.referee: dict[str, SymbolReferee] = {}
+        self._truths: dict[str, SymbolTruth] = {}
         for symbol in symbols:
             market = Market(spec_of(symbol), seed, self._start_us, futures=not spot, level_changes=level_changes)
             market.advance(self._start_us)  # compiles before the first client waits for it
             self._feeds[symbol] = SymbolFeed(market, self._start_us, spot=spot)
             if keep_referee:
                 self.referee[symbol] = SymbolReferee(market.spec, market.snapshot(1 << 20))
+            if truth is not None:
+                first = market.snapshot(1 << 20)
+                self._truths[symbol] = SymbolTruth(venue, market.spec, first, self._start_us)
+        self._truth = None if truth is None else TruthFolder(truth, self._truths)
+        self.fault_log = FaultLog(None if truth is None or faults is None else truth / "faults.jsonl")
+        script = FaultScript([]) if faults is None else faults
+        self._faults = Faults(script, self._feeds, self.fault_log, self.carried, self._now_ms, fault_settled_s)
         id_shares = random.Random(seed_of(seed, "rest", "id"))
-        self._rest = RestApi(self._venue, self._feeds, id_shares.random, weight_limit)
-        self._ping_s, self._pong_s = PINGS[venue]
-        if ping_interval_s is not None:
-            self._ping_s = ping_interval_s
-        self._connections: set[_Connection] = set()
+        self._rest = RestApi(self._venue, self._feeds, id_shares.random, weight_limit, self._faults.book)
+        self._sockets = Sockets(
+            self._venue,
+            self._now_ms,
+            ping_interval_s=ping_interval_s,
+            lifetime_s=lifetime_s,
+            admit=self._faults.admit,
+            accepted=self._faults.accepted,
+            ended=self._faults.ended,
+        )
+        self._coin_m = random.Random(seed_of(seed, "coin-m", "forced"))
+        self._next_coin_m_s = 0.0
         self._runner: web.AppRunner | None = None
         self._pacer: asyncio.Task[None] | None = None
         self._started_s = 0.0
@@ -123,35 +116,44 @@ class SimulatedExchange:
     @property
     def url(self) -> str:
         """Base URL of REST and WebSocket."""
-        return f"http://{self._host}:{self._port}"
+        return f"{'http' if self._ssl_context is None else 'https'}://{self._host}:{self._port}"
+
+    @property
+    def faults_done(self) -> bool:
+        """Whether every fault of the script has been and gone."""
+        return self._faults.director.done
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The clients' connections, in the order of acceptance."""
+        return sorted(self._sockets.connections, key=lambda connection: connection.number)
 
     def now_us(self) -> int:
         """The exchange's clock, microseconds since the epoch."""
-        return self._start_us + int((time.monotonic() - self._started_s) * 1e6)
+        return self._start_us + int(self._now_s() * 1e6)
+
+    def _now_s(self) -> float:
+        return time.monotonic() - self._started_s
+
+    def _now_ms(self) -> int:
+        return self.now_us() // 1000
+
+    def carried(self, connection: Connection) -> set[str]:
+        """Names of the streams that a connection is sent: subscribed on their own route, of symbols that are listed."""
+        return {
+            name
+            for name in connection.subscriptions.names
+            if name.partition("@")[0] in self._feeds and self._routes.get(name.partition("@")[2]) == connection.route
+        }
 
     async def __aenter__(self) -> "SimulatedExchange":
         application = web.Application()
-        for prefix in ("/{route:public|market}", "") if self._routed else ("",):
-            application.router.add_get(prefix + "/ws", self._socket)
-            application.router.add_get(prefix + "/ws/{names:.+}", self._socket)
-            application.router.add_get(prefix + "/stream", self._socket)
+        self._sockets.add_routes(application)
         for path in self._rest.paths:
             application.router.add_get(path, self._get)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0, handle_signals=False)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
-        try:
-            await site.start()
-        except OSError as error:
-            await self._runner.cleanup()
-            reason = (error.strerror or str(error)).lower()
-            raise UsageError(
-                f"--listen {self._host}:{self._port}: cannot listen there ({reason}); "
-                "stop what uses it, or choose another port (0 = any free one)"
-            ) from None
-        self._port = self._runner.addresses[0][1]
+        self._runner, self._port = await listen(application, self._host, self._port, self._ssl_context)
         self._started_s = time.monotonic()
-        self._pacer = asyncio.create_task(self._pace())
+        self._pacer = asyncio.create_task(self._run())
         return self
 
     async def __aexit__(
@@ -160,11 +162,13 @@ class SimulatedExchange:
         if self._runner is None or self._pacer is None:
             return
         self._pacer.cancel()
-        for connection in list(self._connections):
-            await connection.socket.close(code=WSCloseCode.GOING_AWAY, message=b"server shutdown")
+        await self._sockets.close()
         await self._runner.cleanup()
         with contextlib.suppress(asyncio.CancelledError):
             await self._pacer
+        if self._truth is not None:
+            self._truth.write(self._truth.take())
+        self.fault_log.close()
 
     async def serve_until(self, stop: asyncio.Event) -> None:
         """Returns once `stop` is set; raises what stopped the markets, if something did."""
@@ -178,89 +182,98 @@ class SimulatedExchange:
         if self._pacer in done:
             await self._pacer
 
+    async def _run(self) -> None:
+        if self._truth is None:
+            await self._pace()
+        else:
+            tasks = [asyncio.create_task(self._pace()), asyncio.create_task(self._keep_truth(self._truth))]
+            try:
+                await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+
     async def _pace(self) -> None:
         while True:
-            now_us = self.now_us()
-            for symbol, feed in self._feeds.items():
-                self._advance(symbol, feed, now_us)
+            self._faults.advance(self._now_s(), self._sockets.connections)
+            self._rest.settling = self._faults.delisted()
+            self._rest.finer = self._faults.finer()
+            self._advance_all()
+            self._announce()
             await asyncio.sleep(TICK_S)
 
-    def _advance(self, symbol: str, feed: SymbolFeed, until_us: int) -> None:
-        """Run one market to `until_us` and hand its frames to whoever listens on the stream's route."""
-        listeners: dict[str, list[_Connection]] = {}
-        for stream, route in self._routes.items():
-            name = f"{symbol}@{stream}"
-            for connection in self._connections:
-                if connection.route == route and name in connection.subscriptions.names:
-                    listeners.setdefault(stream, []).append(connection)
-        frames, logs = feed.advance(until_us, listeners.keys())
-        for frame in frames:
-            name = f"{symbol}@{frame.stream}"
-            for connection in listeners[frame.stream]:
-                connection.offer(name, frame.payload)
-        if symbol in self.referee:
-            for log in logs:
-                self.referee[symbol].record(log)
+    async def _keep_truth(self, truth: TruthFolder) -> None:
+        while True:
+            parts = truth.take()
+            await asyncio.shield(asyncio.to_thread(truth.write, parts))
+            await asyncio.sleep(FLUSH_S)
 
-    async def _get(self, request: web.Request) -> web.Response:
+    def _advance_all(self) -> None:
         now_us = self.now_us()
         for symbol, feed in self._feeds.items():
-            self._advance(symbol, feed, now_us)
-        answer = self._rest.answer(request.path, request.query, now_us // 1000)
+            if not self._faults.stands_still(symbol):
+                self._advance(symbol, feed, now_us)
+
+    def _advance(self, symbol: str, feed: SymbolFeed, until_us: int) -> None:
+        """Run one market to `until_us`; where faults want the moments of its flushes, stop at each."""
+        while self._faults.wants_boundaries(symbol) and feed.market.next_step_us <= until_us:
+            flush_us = feed.market.next_step_us
+            self._send(symbol, feed, flush_us)
+            self._faults.at_boundary(symbol)
+            self._send(symbol, feed, flush_us + 1)
+        self._send(symbol, feed, until_us)
+
+    def _send(self, symbol: str, feed: SymbolFeed, until_us: int) -> None:
+        """Hand a market's frames up to `until_us` to whoever listens on the stream's route."""
+        listeners = self._listeners(symbol)
+        frames, logs = feed.advance(until_us, listeners.keys())
+        for frame in frames:
+            if not self._faults.loses(symbol, frame):
+                for connection, name in listeners[frame.stream]:
+                    connection.offer(name, frame.payload)
+                    self._faults.offered(symbol, frame, connection)
+        for log in logs:
+            if symbol in self.referee:
+                self.referee[symbol].record(log)
+            if symbol in self._truths:
+                self._truths[symbol].record(log)
+
+    def _listeners(self, symbol: str) -> dict[str, list[tuple[Connection, str]]]:
+        """By the feed's name of a stream: who gets it, and under what name."""
+        found: dict[str, list[tuple[Connection, str]]] = {}
+        if symbol.upper() in self._rest.settling:
+            return found
+        for connection in self.connections:
+            names = connection.subscriptions.names
+            for stream, route in self._routes.items():
+                name = f"{symbol}@{stream}"
+                if connection.route == route and name in names:
+                    found.setdefault(connection.windows.get(name, stream), []).append((connection, name))
+            if connection.route == MARKET and ALL_FORCED in names:
+                found.setdefault("forceOrder", []).append((connection, ALL_FORCED))
+        return found
+
+    def _announce(self) -> None:
+        """What the exchange says of itself: rows of other contracts, changes of contracts."""
+        now_s, now_ms = self._now_s(), self._now_ms()
+        notices = [(CONTRACTS, text) for text in self._faults.take_notices()]
+        if now_s >= self._next_coin_m_s:
+            self._next_coin_m_s = now_s + self._coin_m.expovariate(1 / COIN_M_EVERY_S)
+            lots = self._coin_m.randrange(1, 100)
+            notices.append((ALL_FORCED, _COIN_M % (now_ms, lots, lots, lots, now_ms)))
+        for name, text in notices:
+            for connection in self.connections:
+                if connection.route == MARKET and name in connection.subscriptions.names:
+                    connection.offer(name, text)
+
+    async def _get(self, request: web.Request) -> web.Response:
+        refused = await self._faults.meet_request(request.path, request.query)
+        answer = self._answer(request) if refused is None else refused
+        await self._faults.delay_answer(request.path, request.query)
         return web.Response(
             text=answer.body, status=answer.status, headers=answer.headers, content_type="application/json"
         )
 
-    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(autoping=False, compress=False, timeout=1.0)
-        await socket.prepare(request)
-        subscriptions = Subscriptions(combined=request.path.endswith("/stream"))
-        subscriptions.add(request.query.get("streams", "").split("/"))
-        subscriptions.add(request.match_info.get("names", "").split("/"))
-        # An unrouted connection is served as /public.
-        route = request.match_info.get("route", PUBLIC if self._routed else "")
-        if request.transport is None:
-            return socket  # the client has gone already
-        connection = _Connection(socket, request.transport, route, subscriptions)
-        self._connections.add(connection)
-        helpers = [asyncio.create_task(self._send(connection)), asyncio.create_task(self._keep_alive(connection))]
-        try:
-            async with asyncio.timeout(CONNECTION_LIFETIME_S):
-                await self._receive(connection)
-        except TimeoutError:
-            await socket.close(code=WSCloseCode.GOING_AWAY, message=b"connection lifetime is over")
-        finally:
-            self._connections.discard(connection)
-            for helper in helpers:
-                helper.cancel()
-            for ended in await asyncio.gather(*helpers, return_exceptions=True):
-                if isinstance(ended, Exception):
-                    raise ended
-        return socket
-
-    async def _receive(self, connection: _Connection) -> None:
-        message: WSMessage
-        async for message in connection.socket:
-            if message.type == WSMsgType.PONG:
-                connection.last_pong_s = time.monotonic()
-                continue
-            if connection.talks_too_much(INBOUND_PER_SECOND[self._venue.name]):
-                await connection.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"Too many requests")
-                return
-            if message.type == WSMsgType.PING:
-                await connection.socket.pong(message.data)
-            elif message.type == WSMsgType.TEXT:
-                answer = connection.subscriptions.request(message.data)
-                connection.say(answer)
-
-    async def _send(self, connection: _Connection) -> None:
-        with contextlib.suppress(ConnectionError):  # the client has gone; the receiving side sees it too
-            while True:
-                await connection.socket.send_str(await connection.queue.get())
-
-    async def _keep_alive(self, connection: _Connection) -> None:
-        with contextlib.suppress(ConnectionError):
-            while time.monotonic() - connection.last_pong_s < self._pong_s:
-                await asyncio.sleep(self._ping_s)
-                await connection.socket.ping(str(self.now_us() // 1000).encode())
-            await connection.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"Pong timeout")
+    def _answer(self, request: web.Request) -> Answer:
+        self._advance_all()
+        return self._rest.answer(request.path, request.query, self._now_ms() + self._faults.clock_offset_ms())

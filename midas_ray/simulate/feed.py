@@ -1,7 +1,7 @@
 """One symbol's streams: what the market did, as the messages a venue would send, in its order. No I/O."""
 
 from collections.abc import Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from midas_ray.simulate import market_kernel as kernel
@@ -23,6 +23,10 @@ FUTURES_ROUTES = dict.fromkeys((*FUTURES_DEPTH_MS, "bookTicker", "trade"), PUBLI
     ("aggTrade", "markPrice@1s", "forceOrder", "kline_1m"), MARKET
 )
 SPOT_ROUTES = dict.fromkeys((*SPOT_DEPTH_MS, "bookTicker", "trade", "aggTrade", "kline_1m"), "")
+ALL_FORCED, CONTRACTS = "!forceOrder@arr", "!contractInfo"
+"""All-market streams of futures, on the market route."""
+OWN = "#"
+"""Between a depth stream's name and the tag of a connection that has its own windows."""
 
 
 class Frame(NamedTuple):
@@ -48,7 +52,10 @@ class _DepthFlow:
 
 
 class SymbolFeed:
-    """Turns a Market into frames. `advance` may be called at any times: the frames are the same."""
+    """Turns a Market into frames. `advance` may be called at any times: the frames are the same.
+
+    clock_offset_ms: how far the exchange's reported E is off, of depth and trades.
+    """
 
     def __init__(self, market: Market, start_us: int, *, spot: bool) -> None:
         self.market = market
@@ -65,6 +72,22 @@ class SymbolFeed:
         self._next_kline_ms = (start_us // 1000 // KLINE_INTERVAL_MS + 1) * KLINE_INTERVAL_MS
         self._next_mark_ms = (start_us // 1_000_000 + 1) * 1000
         self._agg_id = market.next_trade_id // 2
+        self.clock_offset_ms = 0
+
+    def own_windows(self, stream: str, tag: str, share: float) -> str:
+        """Begin a depth stream that goes on from where `stream` is, its windows ending a share of a window later.
+
+        Gives its name, for `wanted` of `advance` and for `end_windows`.
+        """
+        flow = next(flow for flow in self._depth if flow.name == stream)
+        own = replace(flow, name=f"{stream}{OWN}{tag}", pending=dict(flow.pending))
+        own.next_flush_us += int(share * flow.interval_us)
+        self._depth.append(own)
+        return own.name
+
+    def end_windows(self, name: str) -> None:
+        """End a stream of `own_windows`."""
+        self._depth = [flow for flow in self._depth if flow.name != name]
 
     def advance(self, until_us: int, wanted: Set[str]) -> tuple[list[Frame], list[EventLog]]:
         """Frames of the streams in `wanted` sent before `until_us`, and copies of the log rows behind them."""
@@ -111,7 +134,7 @@ class SymbolFeed:
             payload = self.wire.depth(
                 bids,
                 asks,
-                E=sent_us // 1000,
+                E=sent_us // 1000 + self.clock_offset_ms,
                 T=flow.last_change_us // 1000,
                 U=flow.first_id,
                 u=flow.last_id,
@@ -147,7 +170,9 @@ class SymbolFeed:
             if "trade" in wanted:
                 ms = t_us // 1000
                 template = TRADE_TEMPLATES[kind]
-                payload = self.wire.render(template, E=ms, T=ms, id=trade_id, px=tick, qty=lots, sells=sells)
+                payload = self.wire.render(
+                    template, E=ms + self.clock_offset_ms, T=ms, id=trade_id, px=tick, qty=lots, sells=sells
+                )
                 frames.append(Frame(t_us, "trade", payload))
             if kind != kernel.MARKET:
                 continue

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import msgspec
 
@@ -14,7 +15,9 @@ from midas_ray.venues import Venue
 FUTURES_DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
 SPOT_MOST_LEVELS = 5000
 MINUTE_MS = 60_000
-OPEN_INTEREST_PATH = "/fapi/v1/openInterest"
+DAY_MS = 86_400_000
+DAY_VOLUME_QUOTE = 10**10
+"""Quote volume of the first symbol listed; the n-th has 1/n of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,16 @@ def snapshot_body(wire: Wire, book: BookSnapshot, now_ms: int) -> str:
     return wire.render("snapshot", *levels, **fields)
 
 
+def _present(*_: object) -> None:
+    return None
+
+
 class RestApi:
     """Answers requests from the feeds' true books.
 
     id_share: gives the place of a snapshot's id between the last change's and the next one's, in [0, 1).
+    book_of: gives the book to answer with for a symbol (lower case) and a number of levels; None = the present one.
+    settling, finer: symbols (upper case) that are being delisted, and whose tick and lot are shown ten times smaller.
     """
 
     def __init__(
@@ -75,7 +84,11 @@ class RestApi:
         feeds: Mapping[str, SymbolFeed],
         id_share: Callable[[], float],
         weight_limit: int | None = None,
+        book_of: Callable[[str, int], BookSnapshot | None] = _present,
     ) -> None:
+        self.settling: set[str] = set()
+        self.finer: set[str] = set()
+        self._book_of = book_of
         self._venue = venue
         self._feeds = {feed.wire.name: feed for feed in feeds.values()}
         self._id_share = id_share
@@ -85,9 +98,10 @@ class RestApi:
             venue.depth_path: self._depth,
             venue.exchange_info_path: self._exchange_info,
             venue.time_path: self._time,
+            venue.tickers_path: self._tickers,
         }
-        if not self._spot:
-            self._handlers[OPEN_INTEREST_PATH] = self._open_interest
+        if venue.open_interest_path is not None:
+            self._handlers[venue.open_interest_path] = self._open_interest
 
     @property
     def paths(self) -> list[str]:
@@ -130,7 +144,7 @@ class RestApi:
             return 1, feed
         if isinstance(limit, Answer):
             return 1, limit
-        book = feed.market.snapshot(limit, self._id_share())
+        book = self._book_of(feed.wire.name.lower(), limit) or feed.market.snapshot(limit, self._id_share())
         return self._venue.depth_weight(limit), Answer(200, snapshot_body(feed.wire, book, now_ms))
 
     def _time(self, query: Mapping[str, str], now_ms: int) -> tuple[int, Answer]:  # noqa: ARG002 - a handler
@@ -142,6 +156,33 @@ class RestApi:
             return 1, feed
         lots = feed.wire.number(feed.market.open_interest_lots, Format.SZ)
         return 1, Answer(200, f'{{"symbol":"{feed.wire.name}","openInterest":"{lots}","time":{now_ms}}}')
+
+    def _tickers(self, query: Mapping[str, str], now_ms: int) -> tuple[int, Answer]:
+        """24 h figures. The volumes are made up: they rank the symbols in the order listed."""
+        if "symbol" not in query:
+            tickers = [self._ticker(name, now_ms) for name in self._feeds]
+            return self._venue.tickers_weight, Answer(200, msgspec.json.encode(tickers).decode())
+        feed = self._feed(query)
+        if isinstance(feed, Answer):
+            return 1, feed
+        weight = 2 if self._spot else 1
+        return weight, Answer(200, msgspec.json.encode(self._ticker(feed.wire.name, now_ms)).decode())
+
+    def _ticker(self, name: str, now_ms: int) -> dict[str, object]:
+        feed = self._feeds[name]
+        spec = feed.market.spec
+        last_ticks = int(feed.market.snapshot(1).bids[0, 0])
+        quote = DAY_VOLUME_QUOTE // (1 + list(self._feeds).index(name))
+        return {
+            "symbol": name,
+            "lastPrice": feed.wire.number(last_ticks, Format.PX),
+            "openPrice": feed.wire.number(spec.start_ticks, Format.PX),
+            "volume": f"{quote / (last_ticks * spec.tick):.3f}",
+            "quoteVolume": f"{quote}.00",
+            "openTime": now_ms - DAY_MS,
+            "closeTime": now_ms,
+            "count": quote // 20_000,
+        }
 
     def _exchange_info(self, query: Mapping[str, str], now_ms: int) -> tuple[int, Answer]:
         weight = self._venue.exchange_info_weight
@@ -170,10 +211,11 @@ class RestApi:
 
     def _symbol_info(self, name: str, spec: SymbolSpec) -> dict[str, object]:
         base, quote = name.removesuffix("USDT"), "USDT"
-        tick, lot = f"{spec.tick:f}", f"{spec.lot:f}"
+        shown = Decimal("0.1") if name in self.finer else Decimal(1)
+        tick, lot = f"{spec.tick * shown:f}", f"{spec.lot * shown:f}"
         common: dict[str, object] = {
             "symbol": name,
-            "status": "TRADING",
+            "status": "SETTLING" if name in self.settling else "TRADING",
             "baseAsset": base,
             "quoteAsset": quote,
             "filters": [

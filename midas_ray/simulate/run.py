@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import signal
+import ssl
 from datetime import UTC, datetime
 
 from midas_ray import console
 from midas_ray.errors import UsageError
 from midas_ray.settings import Simulate
 from midas_ray.simulate.exchange import SimulatedExchange
+from midas_ray.simulate.faults import parse_faults
 from midas_ray.simulate.history import write_history
+from midas_ray.simulate.server import load_certificate
 from midas_ray.simulate.symbol_history import HOUR_NS
 
 
@@ -38,12 +41,41 @@ async def _serve(settings: Simulate, host: str, port: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    exchange = SimulatedExchange(settings.symbols, settings.seed, settings.venue, host, port, keep_referee=False)
+    faults = None
+    if settings.faults is not None:
+        faults = parse_faults(settings.faults, settings.symbols, settings.duration)
+    exchange = SimulatedExchange(
+        settings.symbols,
+        settings.seed,
+        settings.venue,
+        host,
+        port,
+        keep_referee=False,
+        lifetime_s=settings.connection_lifetime,
+        ssl_context=_tls(settings),
+        faults=faults,
+        truth=settings.truth,
+    )
     async with exchange:
         console.out.print(f"listening on {exchange.url}")
         console.out.file.flush()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(exchange.serve_until(stop), settings.duration)
+            async with asyncio.timeout(settings.duration):
+                await exchange.serve_until(stop)
+    if faults is not None:
+        console.out.print(f"faults carried out: {_counts(exchange.fault_log.count())}")
+
+
+def _tls(settings: Simulate) -> ssl.SSLContext | None:
+    if settings.tls_cert is None and settings.tls_key is None:
+        return None
+    if settings.tls_cert is None or settings.tls_key is None:
+        raise UsageError("--tls-cert, --tls-key: expected both, found one")
+    return load_certificate(settings.tls_cert, settings.tls_key)
+
+
+def _counts(by_kind: dict[str, int]) -> str:
+    return ", ".join(f"{kind} {count}" for kind, count in sorted(by_kind.items())) or "none"
 
 
 def _write(settings: Simulate, duration_s: float) -> None:
