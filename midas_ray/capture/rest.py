@@ -104,9 +104,13 @@ class RestClient:
 
     async def get(self, path: str, weight: int, priority: Priority = Priority.POLL, **query: str | int) -> RestAnswer:
         """GET, once the limits allow it; an answer of any status. Raises VenueError where none comes."""
+        await self.limits.weight(weight, priority)
+        return await self.send(path, **query)
+
+    async def send(self, path: str, **query: str | int) -> RestAnswer:
+        """GET at once, for a caller that has waited for `limits` itself; as `get`."""
         if self._session is None:
             raise RuntimeError("use RestClient as an async context manager")
-        await self.limits.weight(weight, priority)
         full_path = path + ("?" + urlencode(query) if query else "")
         url = self.venue.rest_url(full_path, self._exchange_url)
         sent_ns, sent_mono_ns = time.time_ns(), time.monotonic_ns()
@@ -142,11 +146,6 @@ class RestClient:
         if refusal is not None and refusal.wait_s is not None:
             until_ns = recv_ns + int(refusal.wait_s * 1e9)
             await self.limits.block(until_ns, refusal.text, sockets=refusal.stops_sockets)
-
-    async def depth(self, symbol: str, limit: int, priority: Priority = Priority.SNAPSHOT_START) -> RestAnswer:
-        """A depth snapshot of `limit` levels a side."""
-        weight = self.venue.depth_weight(limit)
-        return await self.get(self.venue.depth_path, weight, priority, symbol=symbol.upper(), limit=limit)
 
     async def check_symbols(self, symbols: Iterable[str]) -> None:
         """Raises UnknownSymbolError naming all that the venue does not list, VenueError where it cannot be asked."""

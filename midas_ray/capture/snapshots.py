@@ -47,15 +47,21 @@ class SnapshotFetcher:
         self._reason = ""
         self._priority = Priority.SNAPSHOT_THIN
         self._epoch_mono_ns = 0
+        self._turn: asyncio.Task[None] | None = None
         self._in_a_row = 0
         self._last_s = -QUIET_S
 
     def request(self, reason: str) -> None:
         """The book wants a snapshot; requests made while one is on its way become one more.
 
-        The most urgent reason gives the priority, until a snapshot has come.
+        The most urgent reason gives the priority, until a snapshot has come: also to a request that still waits for its
+        turn.
         """
-        self._priority = min(self._priority, _PRIORITIES.get(reason, Priority.SNAPSHOT_START))
+        priority = _PRIORITIES.get(reason, Priority.SNAPSHOT_START)
+        if priority < self._priority:
+            self._priority = priority
+            if self._turn is not None:
+                self._turn.cancel()
         self._reason = reason
         self._wanted.set()
 
@@ -78,12 +84,25 @@ class SnapshotFetcher:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FLOW_WAIT_S):
                     await self.flowing.wait()
-            await self._fetch(self._reason, self._priority)
+            await self._wait_for_turn()
+            self._wanted.clear()  # what was asked until now, this one answers
+            await self._fetch(self._reason)
             self._last_s = time.monotonic()
 
-    async def _fetch(self, reason: str, priority: Priority) -> None:
+    async def _wait_for_turn(self) -> None:
+        weight = self._rest.venue.depth_weight(self._limit)
+        while True:
+            self._turn = asyncio.create_task(self._rest.limits.weight(weight, self._priority))
+            try:
+                await asyncio.wait([self._turn])
+            finally:
+                self._turn.cancel()
+            if not self._turn.cancelled():
+                return self._turn.result()
+
+    async def _fetch(self, reason: str) -> None:
         try:
-            answer = await self._rest.depth(self._symbol, self._limit, priority)
+            answer = await self._rest.send(self._rest.venue.depth_path, symbol=self._symbol.upper(), limit=self._limit)
         except VenueError as error:
             self._failed(str(error))
             return

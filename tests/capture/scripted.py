@@ -1,5 +1,6 @@
 """A tiny exchange that does exactly what a test tells it: one symbol, Binance futures' routes and REST."""
 
+import asyncio
 import json
 import time
 from types import TracebackType
@@ -14,7 +15,8 @@ class ScriptedExchange:
     """Serves `btcusdt`. Books grow by `depth`; whatever else a test wants said goes through `say`.
 
     refusals: answers (status, body, headers) given to the next depth requests, before the true ones. stale: so many
-    depth answers are the first book ever, at its old id.
+    depth answers are the first book ever, at its old id. holds: depth answers of these symbols (upper case) leave once
+    their event is set; they are of the book at the request.
     """
 
     def __init__(self) -> None:
@@ -23,6 +25,7 @@ class ScriptedExchange:
         self.asks = {"100.1": "1", "100.2": "2", "100.3": "3"}
         self.refusals: list[tuple[int, Any, dict[str, str]]] = []
         self.stale = 0
+        self.holds: dict[str, asyncio.Event] = {}
         self.requests: list[str] = []
         self.connections = 0
         self.url = ""
@@ -111,8 +114,10 @@ class ScriptedExchange:
             self.stale -= 1
             return web.Response(text=self._first, content_type="application/json")
         headers = {"X-MBX-USED-WEIGHT-1M": "21"}
-        limit = int(request.query["limit"])
-        return web.Response(text=self._snapshot(limit), content_type="application/json", headers=headers)
+        text = self._snapshot(int(request.query["limit"]))
+        if request.query["symbol"] in self.holds:
+            await self.holds[request.query["symbol"]].wait()
+        return web.Response(text=text, content_type="application/json", headers=headers)
 
     async def _info(self, request: web.Request) -> web.Response:
         self.requests.append(request.path_qs)

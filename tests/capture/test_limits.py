@@ -198,10 +198,23 @@ def test_a_heavy_one_is_not_starved_by_light_ones_of_lower_priority() -> None:
     assert (run.granted[1][0] - run.granted[0][0]) == MINUTE_NS
 
 
+def test_who_waits_goes_as_soon_as_enough_has_left_the_window() -> None:
+    async def scenario(run: Run) -> None:
+        for name in ("first", "second"):
+            await run.ask(name, 40)
+            await run.clock.go(10)
+        await run.ask("waits", 30)
+        await run.clock.go(100)
+
+    run = play(scenario)
+    assert run.granted[2][0] - run.granted[0][0] == MINUTE_NS
+
+
 def test_the_venues_own_count_holds_until_its_minute_ends() -> None:
     async def scenario(run: Run) -> None:
         await run.clock.go(20)
         await run.limits.report(75)  # another program's
+        await run.limits.report(60)  # an answer that was overtaken
         await run.ask("fits", 5)
         await run.ask("waits", 1)
         assert run.order == ["fits"]

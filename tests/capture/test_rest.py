@@ -61,7 +61,7 @@ async def test_limits_are_read_and_the_venues_count_is_followed() -> None:
     async with ScriptedExchange() as exchange, RestClient(FUTURES, exchange.url) as rest:
         await rest.check_symbols(["btcusdt"])
         assert (await rest.limits.state()).weight_limit == 960
-        answer = await rest.depth("btcusdt", 1000)
+        answer = await rest.get(FUTURES.depth_path, 20, symbol="BTCUSDT", limit=1000)
         assert (answer.status, answer.path) == (200, "/fapi/v1/depth?symbol=BTCUSDT&limit=1000")
         assert answer.sent_ns < answer.recv_ns
         assert 0 < answer.sent_mono_ns < answer.mono_ns
