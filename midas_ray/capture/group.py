@@ -244,8 +244,8 @@ class Group:
         capture = self.symbols.get(symbol)
         if capture is None:
             return
-        was = {} if before is None else {"was": msgspec.to_builtins(before)}
-        capture.event("contract", **msgspec.to_builtins(now), **was)
+        was = None if before is None else msgspec.to_builtins(before)
+        capture.event("contract", contract=msgspec.to_builtins(now), was=was)
         if not now.trading:
             self._log.warning("delisted", symbol=symbol, status=now.status)
             self.inbox.put(Leave(symbol, f"delisted: {now.status}", asyncio.get_running_loop().create_future()))

@@ -25,11 +25,11 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """A frame that was kept: how often each connection brought it, and the last update id of a depth event."""
+    """A frame that was kept: how often each connection brought it, and the ids of a depth event."""
 
     times: dict[str, int]
     stored: int = 1
-    last_id: int | None = None
+    ids: "Ids | None" = None
 
 
 class Duplicates:
@@ -84,6 +84,14 @@ class _Held(Generic[T]):
 
 
 @dataclass(slots=True)
+class _Reach:
+    """What one connection has brought without a break: every event after id `since`, as far as it goes, to `last`."""
+
+    since: int
+    last: int
+
+
+@dataclass(slots=True)
 class DepthMerge(Generic[T]):
     """Puts the depth events of one symbol's connections into the order in which the book takes them.
 
@@ -93,13 +101,13 @@ class DepthMerge(Generic[T]):
     connections: int
     last_id: int | None = None
     _held: list[_Held[T]] = field(default_factory=list)
-    _reached: dict[str, int] = field(default_factory=dict)
+    _reached: dict[str, _Reach] = field(default_factory=dict)
     _cause: GapCause | None = None
 
     def offer(self, conn: str, ids: Ids, item: T, kept: Kept, now_s: float) -> list[Released[T]]:
         """A new event of a connection; gives what is to be kept now, in order."""
-        kept.last_id = ids.last
-        self._reached[conn] = max(ids.last, self._reached.get(conn, 0))
+        kept.ids = ids
+        self._reach(conn, ids)
         if self.last_id is None or ids.previous <= self.last_id:
             return [*self._pass(ids, item), *self.due(now_s)]
         self._held.append(_Held(ids, item, kept, now_s))
@@ -108,8 +116,8 @@ class DepthMerge(Generic[T]):
 
     def again(self, conn: str, kept: Kept, now_s: float) -> list[Released[T]]:
         """A connection brought an event that another had brought."""
-        if kept.last_id is not None:
-            self._reached[conn] = max(kept.last_id, self._reached.get(conn, 0))
+        if kept.ids is not None:
+            self._reach(conn, kept.ids)
         return self.due(now_s) if self._held else []
 
     def lost(self, conn: str, now_s: float) -> list[Released[T]]:
@@ -117,8 +125,6 @@ class DepthMerge(Generic[T]):
         self._reached.pop(conn, None)
         if not self._reached:
             self.blame("network")
-        elif self._cause is None:
-            self._cause = "both-missed"
         return self.due(now_s)
 
     def blame(self, cause: GapCause) -> None:
@@ -154,16 +160,24 @@ class DepthMerge(Generic[T]):
     def _pass(self, ids: Ids, item: T) -> list[Released[T]]:
         if self.last_id is None or ids.last > self.last_id:
             self.last_id = ids.last
-            # The chain went on over whatever happened; only a connection that is still away may hide a loss.
-            self._cause = "both-missed" if len(self._reached) < self.connections and self.connections > 1 else None
+            self._cause = None  # the chain went on over whatever happened
         return [Released(item)]
 
     def _deadline_s(self, held: _Held[T]) -> float:
-        passed = all(reached >= held.ids.previous for reached in self._reached.values())
+        passed = all(reach.last >= held.ids.previous for reach in self._reached.values())
         return held.since_s + (REORDER_S if passed else HOLD_S)
 
     def _cause_of(self, held: _Held[T]) -> GapCause:
-        if self._cause is not None:
-            return self._cause
-        agree = len(held.kept.times) >= self.connections
-        return "venue" if agree else "both-missed"
+        """The venue's, where as many connections as there should be brought what is on both sides of the hole."""
+        if self._cause is not None or self.last_id is None:
+            return self._cause or "venue"
+        witnesses = [self._reached.get(conn) for conn in held.kept.times]
+        agree = sum(reach is not None and reach.since <= self.last_id for reach in witnesses)
+        return "venue" if agree >= self.connections else "both-missed"
+
+    def _reach(self, conn: str, ids: Ids) -> None:
+        reach = self._reached.get(conn)
+        if reach is None:
+            self._reached[conn] = _Reach(ids.previous, ids.last)
+        else:
+            reach.last = max(reach.last, ids.last)

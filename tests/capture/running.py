@@ -117,7 +117,7 @@ def replayed(path: Path, venue: Venue) -> BookSync:
         text = b"".join(read_blocks(stream, str(path)))
     for raw in io.BytesIO(text):
         line = decode_line(raw)
-        if line.kind == "rest" and line.status == 200:
+        if line.kind == "rest" and line.status == 200 and "/depth?" in (line.path or ""):
             apply_snapshot(book, bytes(line.payload), line.path or "")
         elif line.kind == "event" and line.event == "open":
             book.opened()

@@ -158,7 +158,9 @@ async def test_refused_snapshots_are_kept_and_waited_for(tmp_path: Path) -> None
             await until(lambda: collector.fetched == 3, "the third answer")
             await exchange.depth({"99.9": "6"}, {})
             await until(lambda: collector.state == "live", "a live book")
-    answers = [line for line in raw_lines(journals(tmp_path)[0]) if line["kind"] == "rest"]
+    answers = [
+        line for line in raw_lines(journals(tmp_path)[0]) if line["kind"] == "rest" and "/depth?" in line["path"]
+    ]
     assert [line["status"] for line in answers] == [429, 200, 200]
     assert answers[1]["text"] == "<html>maintenance</html>"
     assert answers[1]["sent_ns"] - answers[0]["recv_ns"] >= 0.9e9  # Retry-After was obeyed
