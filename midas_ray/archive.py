@@ -95,9 +95,12 @@ class Archive:
         # A gap lies in the file of the hour it ended in, however long it was.
         last = date.max if table == "clean/gaps" else (stop - timedelta(microseconds=1)).date()
         inside = [path for day, paths in days.items() if begin.date() <= day <= last for path in paths]
-        frame = self._lazy(inside or next(iter(days.values()))[:1])
+        chosen = inside or next(iter(days.values()))[:1]
         if table == "clean/gaps":
+            # One by one: ledgers of before and after the column `fault` may lie side by side.
+            frame = pl.concat([tables.with_fault(self._lazy([path])) for path in chosen])
             return frame.filter((pl.col("end") >= begin) & (pl.col("start") < stop))
+        frame = self._lazy(chosen)
         if table in _INTERVAL_TABLES:
             return frame.filter((pl.col("ts") > begin) & (pl.col("ts") <= stop))
         return frame.filter((pl.col("ts") >= begin) & (pl.col("ts") < stop))
@@ -133,8 +136,9 @@ class Archive:
         )
 
     def _partitions(self, table: str) -> dict[Partition, list[str]]:
+        """The files that MIDAS wrote: whatever else lies beside them is none of the table's."""
         found = self.storage.partitions(table)
-        parquet = {each: [path for path in paths if path.endswith(".parquet")] for each, paths in found.items()}
+        parquet = {each: [path for path in paths if tables.is_own(table, path)] for each, paths in found.items()}
         return {each: paths for each, paths in parquet.items() if paths}
 
 

@@ -38,3 +38,11 @@ def size_text(n_bytes: float) -> str:
             return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.1f} TB"
+
+
+def share_text(share: float) -> str:
+    """Percent, never rounded up to 100 or down to 0."""
+    percent = 100 * share
+    if 99.995 <= percent < 100:
+        return "99.99 %"
+    return "0.01 %" if 0 < percent < 0.005 else f"{percent:.2f} %"

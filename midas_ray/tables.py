@@ -86,9 +86,16 @@ def with_fault(gaps: AnyFrame) -> AnyFrame:
 
 
 def hour_in_name(path: str) -> int | None:
-    """UTC hour of a clean file, `07.parquet`; None for any other name: MIDAS did not write it."""
+    """UTC hour of a clean file, `07.parquet`; None for any other name."""
     stem, _, suffix = path.rpartition("/")[2].partition(".")
     return int(stem) if suffix == "parquet" and len(stem) == 2 and stem.isdecimal() and int(stem) < 24 else None
+
+
+def is_own(table: str, path: str) -> bool:
+    """Whether a file in a day of `clean/...` or `features` is named as MIDAS names it; others are left alone."""
+    if table == "features":
+        return path.endswith("/features.parquet")
+    return hour_in_name(path) is not None
 
 
 MARK: pl.Schema = pl.Schema(

@@ -176,6 +176,7 @@ def _gaps(quality: SymbolQuality) -> dict[str, Any]:
     return {
         "count": len(gaps),
         "by_cause": quality.ledger.by("cause"),
+        "by_fault": quality.ledger.by("fault"),
         "by_stream": quality.ledger.by("stream"),
         "longest_s": longest,
         "lost_s": {stream: quality.ledger.lost(stream).total_us / 1e6 for stream in quality.ledger.by("stream")},
@@ -184,6 +185,7 @@ def _gaps(quality: SymbolQuality) -> dict[str, Any]:
             {
                 "stream": gap.stream,
                 "cause": gap.cause,
+                "fault": gap.fault,
                 "start": utc_text(gap.start_us),
                 "end": utc_text(gap.end_us),
                 "seconds": gap.length_s,

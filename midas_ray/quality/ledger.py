@@ -9,6 +9,7 @@ import numpy.typing as npt
 from midas_ray.quality.findings import FileFindings, Findings
 from midas_ray.quality.intervals import Intervals
 from midas_ray.quality.source import Rows
+from midas_ray.tables import FAULT_OF
 
 IntArray = npt.NDArray[np.int64]
 
@@ -21,6 +22,7 @@ class LedgerGap:
     end_us: int
     stream: str
     cause: str
+    fault: str
     expected_id: int | None
     found_id: int | None
     recovered: bool
@@ -53,7 +55,7 @@ class Ledger:
         return np.array(sorted(gap.end_us for gap in self.gaps if gap.stream == stream and gap.recovered), np.int64)
 
     def by(self, key: str) -> dict[str, int]:
-        """Number of gaps by `stream` or `cause`."""
+        """Number of gaps by `stream`, `cause` or `fault`."""
         names = [getattr(gap, key) for gap in self.gaps]
         return {name: names.count(name) for name in sorted(set(names))}
 
@@ -62,7 +64,7 @@ def read_gaps(rows: Rows, findings: Findings) -> list[LedgerGap]:
     """The gaps in a file of clean/gaps. Notes those that end before they start."""
     frame = rows.frame
     columns = [frame["start"].to_physical(), frame["end"].to_physical()]
-    columns += [frame[name] for name in ("stream", "cause", "expected_id", "found_id", "recovered")]
+    columns += [frame[name] for name in ("stream", "cause", "fault", "expected_id", "found_id", "recovered")]
     gaps = [LedgerGap(*values) for values in zip(*(column.to_list() for column in columns), strict=True)]
     at = FileFindings(findings, rows.symbol, rows.path, np.array([gap.start_us for gap in gaps], dtype=np.int64))
     at.look("ledger_ids", len(gaps))
@@ -71,5 +73,11 @@ def read_gaps(rows: Rows, findings: Findings) -> list[LedgerGap]:
         np.array([gap.end_us < gap.start_us for gap in gaps], dtype=np.bool_),
         lambda row: f"a {gaps[row].stream} gap that ends {-gaps[row].length_s:g} s before it starts",
         "start <= end",
+    )
+    at.rows(
+        "ledger_ids",
+        np.array([gap.fault != FAULT_OF.get(gap.cause) for gap in gaps], dtype=np.bool_),
+        lambda row: f"a gap of cause {gaps[row].cause} blamed on the {gaps[row].fault}",
+        "the fault that goes with the cause",
     )
     return gaps

@@ -1,12 +1,12 @@
 """reports/data_quality.html: the verdict first, then the checks, then what the data look like."""
 
+from midas_ray.console import share_text
 from midas_ray.page import Cell, Page, Table
 from midas_ray.quality import sections
 from midas_ray.quality.document import Context
 from midas_ray.quality.findings import CHECKS, Findings, utc_text
 from midas_ray.quality.latency import LatencySketch
 from midas_ray.quality.scan import SymbolQuality
-from midas_ray.quality.sections import share_text
 
 
 def verdict_of(total: Findings, strict: bool) -> str:

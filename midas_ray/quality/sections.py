@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from midas_ray.console import share_text
 from midas_ray.features.registry import FEATURE_NAMES, FEATURES
 from midas_ray.page import Cell, Page, Table
 from midas_ray.quality import plots
@@ -14,14 +15,6 @@ MAX_PRICE_FIGURES = 12
 MAX_GAPS_SHOWN = 30
 MAX_DIFFERENCES_SHOWN = 40
 MIN_NULL_SHARE_SHOWN = 0.005
-
-
-def share_text(share: float) -> str:
-    """Percent, never rounded up to 100 or down to 0."""
-    percent = 100 * share
-    if 99.995 <= percent < 100:
-        return "99.99 %"
-    return "0.01 %" if 0 < percent < 0.005 else f"{percent:.2f} %"
 
 
 def coverage(page: Page, qualities: list[SymbolQuality]) -> None:
@@ -77,19 +70,25 @@ def gaps(page: Page, qualities: list[SymbolQuality]) -> None:
         "Gaps of the ledger, from the last message before to the first after, by cause.",
         height=190 + 30 * len({(symbol, gap.stream) for symbol, gap in gaps}),
     )
-    groups = sorted({(symbol, gap.stream, gap.cause) for symbol, gap in gaps})
+    groups = sorted({(symbol, gap.stream, gap.cause, gap.fault) for symbol, gap in gaps})
     rows: list[tuple[Cell, ...]] = []
     for key in groups:
-        lengths = [gap.length_s for symbol, gap in gaps if (symbol, gap.stream, gap.cause) == key]
+        lengths = [gap.length_s for symbol, gap in gaps if (symbol, gap.stream, gap.cause, gap.fault) == key]
         rows.append((*key, len(lengths), sum(lengths), max(lengths)))
-    page.table(Table(("symbol", "stream", "cause", "gaps", "seconds", "longest, s"), tuple(rows), caption="By cause"))
+    page.table(
+        Table(("symbol", "stream", "cause", "fault", "gaps", "seconds", "longest, s"), tuple(rows), caption="By cause")
+    )
     longest = sorted(gaps, key=lambda item: -item[1].length_s)[:MAX_GAPS_SHOWN]
     page.table(
         Table(
-            ("symbol", "stream", "cause", "start, UTC", "end, UTC", "seconds", "expected id", "found id", "recovered"),
+            (
+                "symbol", "stream", "cause", "fault", "start, UTC", "end, UTC", "seconds", "expected id", "found id",
+                "recovered",
+            ),
             tuple(
                 (
-                    symbol, gap.stream, gap.cause, utc_text(gap.start_us), utc_text(gap.end_us), gap.length_s,
+                    symbol, gap.stream, gap.cause, gap.fault,
+                    utc_text(gap.start_us), utc_text(gap.end_us), gap.length_s,
                     None if gap.expected_id is None else str(gap.expected_id),
                     None if gap.found_id is None else str(gap.found_id), "yes" if gap.recovered else "no",
                 )

@@ -1,5 +1,6 @@
 """Reads clean and feature files one at a time; holds their columns, types and metadata against the tables' contract."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import polars as pl
@@ -61,8 +62,7 @@ class DataFile:
     @property
     def hour(self) -> int | None:
         """UTC hour in the file's name (`07.parquet`); None where the file holds the whole day."""
-        stem = self.path.rsplit("/", 1)[1].removesuffix(".parquet")
-        return int(stem) if len(stem) == 2 and stem.isdecimal() and int(stem) < 24 else None
+        return tables.hour_in_name(self.path)
 
     @property
     def span_us(self) -> tuple[int, int]:
@@ -115,7 +115,7 @@ class Source:
                 if partition.venue != venue:
                     elsewhere.add(partition.venue)
                     continue
-                files = [DataFile(name, partition, path) for path in paths if path.endswith(".parquet")]
+                files = [DataFile(name, partition, path) for path in paths if tables.is_own(name, path)]
                 self.files.setdefault(partition.symbol, {}).setdefault(name, []).extend(files)
         clean = {symbol: each for symbol, each in self.files.items() if any(each.get(name) for name in CLEAN_TABLES)}
         if not clean:
@@ -142,6 +142,8 @@ class Source:
         metadata = metadata_of(arrow)
         _check_version(file, metadata)
         findings.look("schema", 1)
+        if file.table == "gaps" and "fault" not in arrow.column_names and not _columns_problem(file, arrow, {"fault"}):
+            arrow = tables.with_fault(pl.DataFrame(pl.from_arrow(arrow))).to_arrow()
         problem = _columns_problem(file, arrow) or _metadata_problem(file, metadata)
         if problem is None:
             frame = pl.DataFrame(pl.from_arrow(arrow))
@@ -169,9 +171,9 @@ def _expected_schema(file: DataFile, arrow: pa.Table) -> dict[str, pl.DataType]:
     return tables.book_schema(min(max(levels, tables.MIN_LEVELS), 50))
 
 
-def _columns_problem(file: DataFile, arrow: pa.Table) -> tuple[str, str] | None:
-    """(found, expected) where the columns or their types are not those of the table."""
-    schema = _expected_schema(file, arrow)
+def _columns_problem(file: DataFile, arrow: pa.Table, without: Set[str] = frozenset()) -> tuple[str, str] | None:
+    """(found, expected) where the columns, but for those of `without`, or their types are not those of the table."""
+    schema = {name: dtype for name, dtype in _expected_schema(file, arrow).items() if name not in without}
     missing = [name for name in schema if name not in arrow.column_names]
     if missing:
         return f"no column {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""), "all columns"

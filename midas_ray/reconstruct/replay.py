@@ -16,7 +16,7 @@ from midas_ray.capture.journal import JournalLine
 from midas_ray.capture.recorder import apply_snapshot
 from midas_ray.errors import DataError
 from midas_ray.reconstruct import tables as frames
-from midas_ray.reconstruct.plan import HOUR_MS, SKEW_NS
+from midas_ray.reconstruct.plan import HOUR_MS, HOUR_NS, SKEW_NS
 from midas_ray.reconstruct.reader import Batch, BlockReader
 from midas_ray.reconstruct.trade_ledger import LastTrade
 from midas_ray.reconstruct.trade_log import SOURCES, TradeLog
@@ -24,6 +24,9 @@ from midas_ray.settings import BookSettings
 from midas_ray.tables import GAP_CAUSES
 from midas_ray.venues.base import Venue
 from midas_ray.venues.messages import ForceOrder, Kline, MarkPrice
+
+STOPPED = "stopped"
+"""Reason of a disconnect by a collector that ends: its streams end there, in whatever order they are closed."""
 
 
 @dataclass(slots=True)
@@ -39,7 +42,8 @@ class Tally:
 class HourReplay:
     """Hours [first_hour, last_hour] of a symbol: feed every file, then take the tables.
 
-    on_book takes (hour, frame) of clean/book once the hour is complete, in order.
+    on_book takes (hour, frame) of clean/book once the hour is complete, in order. headless: hours of receive time with
+    a file that does not begin with what its collector knew: whether anything is missing before it, nobody can say.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class HourReplay:
         self.tally = Tally()
         self.streams: dict[int, set[str]] = {}
         self.gaps: list[tuple[str, Gap]] = []
+        self.headless: set[int] = set()
         self.scale = Scale()
         self._on_book = on_book
         self._last_ms = (last_hour + 1) * HOUR_MS
@@ -82,7 +87,12 @@ class HourReplay:
 
     def feed(self, blocks: Iterable[bytes]) -> None:
         """Replay the lines of one file. Raises DataError, CorruptFileError."""
+        headed = None
         for block in blocks:
+            if headed is None:
+                headed = b'"kind":"ws"' not in block[: block.find(b"\n") + 1][:200]
+                if not headed:
+                    self.headless.add(first_recv_ns(block) // HOUR_NS)
             if first_recv_ns(block) > self._last_ms * 10**6 + SKEW_NS:
                 self._cut = True
                 return
@@ -187,9 +197,11 @@ class HourReplay:
             self._trades.opened(line.recv_ns, self._end_ms)
             self._note(self._book.opened())
         elif line.event == "disconnect":
-            self._trades.disconnected(line.recv_ns, line.streams, self._end_ms)
+            by_itself = line.reason != STOPPED
+            if by_itself:
+                self._trades.disconnected(line.recv_ns, line.streams, self._end_ms)
             if line.streams is None or "depth" in line.streams:
-                self._depth_lost = True
+                self._depth_lost = by_itself
                 self._book.blame("network")
         elif line.event == "missed":
             cause = self._known_cause(line)

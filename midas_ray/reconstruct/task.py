@@ -115,7 +115,14 @@ def reconstruct_hours(data_dir: str, task: HourTask, settings: BookSettings) -> 
             with contextlib.suppress(OSError):
                 storage.delete(temporary)
         raise
-    _publish(storage, task, staged)
+    notes = {
+        hour: {
+            "raw": {file.path: file.size for file in files if file.hour == hour},
+            "cannot_verify": ["raw without a head line"] if hour in replay.headless else [],
+        }
+        for hour in task.keys
+    }
+    _publish(storage, task, staged, notes)
     tally = replay.tally
     return {
         "symbol": task.symbol,
@@ -127,8 +134,13 @@ def reconstruct_hours(data_dir: str, task: HourTask, settings: BookSettings) -> 
     }
 
 
-def _publish(storage: Storage, task: HourTask, staged: list[tuple[int, str, str]]) -> None:
-    """Give staged files their names, remove what an earlier run left and this one did not write, note it all."""
+def _publish(
+    storage: Storage, task: HourTask, staged: list[tuple[int, str, str]], notes: dict[int, dict[str, Any]]
+) -> None:
+    """Give staged files their names, remove what an earlier run left and this one did not write, note it all.
+
+    The manifest of an hour also says which raw files of that hour of receive time were read, and `notes` in general.
+    """
     outputs: dict[int, list[str]] = {hour: [] for hour in task.keys}
     for hour, temporary, path in staged:
         storage.publish(temporary, path)
@@ -139,5 +151,5 @@ def _publish(storage: Storage, task: HourTask, staged: list[tuple[int, str, str]
             for old in json.loads(storage.read_bytes(manifest))["outputs"]:
                 if old not in outputs[hour] and storage.exists(old):
                     storage.delete(old)
-        entry = {"hour": hour, "key": key, "outputs": outputs[hour]}
+        entry = {"hour": hour, "key": key, "outputs": outputs[hour], **notes[hour]}
         storage.write_bytes(manifest, json.dumps(entry).encode())

@@ -153,7 +153,7 @@ def test_several_symbols_are_reported_each_and_together(validated: Validated, tm
     assert validated(symbols="ethusdt").code == 0
 
 
-KEYED_BY_DATA = ("symbols", "nulls", "columns", "tables", "by_cause", "by_stream", "lost_s")
+KEYED_BY_DATA = ("symbols", "nulls", "columns", "tables", "by_cause", "by_fault", "by_stream", "lost_s")
 """Objects whose keys are names from the data."""
 
 JSON_KEYS = """
@@ -173,8 +173,10 @@ symbols.*.tables.*.files symbols.*.tables.*.rows symbols.*.tables.*.first symbol
 symbols.*.coverage.rows symbols.*.coverage.live_rows symbols.*.coverage.live_share_of_rows
 symbols.*.coverage.live_share_of_span symbols.*.coverage.interval_ms symbols.*.coverage.hours[].hour
 symbols.*.coverage.hours[].rows symbols.*.coverage.hours[].live_rows
-symbols.*.gaps.count symbols.*.gaps.by_cause.* symbols.*.gaps.by_stream.* symbols.*.gaps.longest_s
-symbols.*.gaps.lost_s.* symbols.*.gaps.listed symbols.*.gaps.list[].stream symbols.*.gaps.list[].cause
+symbols.*.gaps.count symbols.*.gaps.by_cause.* symbols.*.gaps.by_fault.* symbols.*.gaps.by_stream.*
+symbols.*.gaps.longest_s
+symbols.*.gaps.lost_s.* symbols.*.gaps.listed symbols.*.gaps.list[].stream
+symbols.*.gaps.list[].cause symbols.*.gaps.list[].fault
 symbols.*.gaps.list[].start symbols.*.gaps.list[].end symbols.*.gaps.list[].seconds
 symbols.*.gaps.list[].expected_id symbols.*.gaps.list[].found_id symbols.*.gaps.list[].recovered
 symbols.*.latency_ms.n symbols.*.latency_ms.negative symbols.*.latency_ms.min symbols.*.latency_ms.p50
