@@ -21,6 +21,9 @@ CADENCE_FACTOR = 6.0
 """A steady stream may be silent for so many times its longest pause of the last minutes."""
 FORGET_SHARE = 0.998
 """What is left of the longest pause after a second: it halves in six minutes."""
+UNLEARNT_S = 30.0
+LEARNT_PAUSES = 20
+"""A steady stream has to have so many pauses before silences shorter than UNLEARNT_S are judged by them."""
 LEAST_S: dict[StreamKind, float] = {"depth": 5.0, "markPrice": 5.0, "bookTicker": 10.0}
 """Steady kinds, and the shortest silence that is ever taken for a breach."""
 MOST_S = 120.0
@@ -52,6 +55,7 @@ class _Cadence:
     """What is known of a stream whatever connection carries it."""
 
     longest_s: float = 0.0
+    pauses: int = 0
     breaches: int = 0
     newest_s: float | None = None
 
@@ -86,6 +90,7 @@ class Watch:
         if pulse.last_s is not None:
             cadence = self._cadences[pulse.stream.name]
             pause_s = now_s - pulse.last_s
+            cadence.pauses += 1
             if pause_s > cadence.longest_s:
                 cadence.longest_s = pause_s
         pulse.last_s = now_s
@@ -162,7 +167,8 @@ class Watch:
         if kind in LEAST_S:
             if pulse.last_s is None and silent_s > FIRST_S * patience:
                 return f"no data within {FIRST_S * patience:.0f} s of subscribing"
-            limit_s = min(max(LEAST_S[kind], CADENCE_FACTOR * cadence.longest_s), MOST_S) * patience
+            least_s = LEAST_S[kind] if cadence.pauses >= LEARNT_PAUSES else UNLEARNT_S
+            limit_s = min(max(least_s, CADENCE_FACTOR * cadence.longest_s), MOST_S) * patience
             if pulse.last_s is not None and silent_s > limit_s:
                 return f"silent for {silent_s:.1f} s; expected data within {limit_s:.1f} s, as learnt"
         evidence_s = 0.0 if cadence.newest_s is None else cadence.newest_s
