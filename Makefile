@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test check bench demo doctor up down status logs logs-collector logs-processor logs-features \
+.PHONY: help setup build test check bench soak demo doctor up down status logs logs-collector logs-processor logs-features \
 	stats process validate-features train tensorboard backtest clean-data
 
 help: ## list the targets
@@ -36,6 +36,9 @@ check: setup ## style, types and tests
 
 bench: setup ## benchmarks, as ratios against a floor in the same run
 	@for name in simulate reconstruct features; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+soak: setup ## ten minutes of scripted faults and kills, judged against the simulated exchange's own books
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 demo: setup ## everything end to end against the simulated exchange; ends with two reports to open
 	@$(MIDAS) demo $(ARGS)

@@ -1,0 +1,154 @@
+"""However the collector is told to end: every frame that it has received is on disk, whole files, exit code 0."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from midas_ray.capture.head import processes, read_head
+from tests.capture.running import MIDAS, journals, raw_lines, until
+from tests.faults.witness import WitnessExchange
+
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if name not in ("SYMBOLS", "SYMBOL", "DATA_DIR") and not name.startswith("RAY_")
+}
+FRAMES = 600
+LIMIT_S = 90.0
+
+
+@pytest_asyncio.fixture
+async def exchange() -> AsyncIterator[WitnessExchange]:
+    async with WitnessExchange() as running:
+        yield running
+
+
+async def _midas(*arguments: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(MIDAS, *arguments, stdout=pipe, stderr=pipe, env=ENVIRONMENT)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> tuple[int, str, str]:
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def _two_live_connections(exchange: WitnessExchange) -> None:
+    """Both connections are there and the book has its snapshot; what was sent so far is forgotten."""
+    await until(lambda: exchange.listeners == 2, "two connections", LIMIT_S)
+    while not any("/depth?" in request for request in exchange.requests):
+        await exchange.depth({"99.8": "4"}, {})
+        await asyncio.sleep(0.05)
+    await exchange.received()
+    exchange.sent.clear()
+
+
+async def _busy_end(exchange: WitnessExchange, end: Callable[[], Awaitable[None]]) -> None:
+    """A burst, and the end as soon as the client has received it."""
+    await exchange.busy(FRAMES)
+    await exchange.received()
+    await end()
+
+
+def _check_on_disk(root: Path, sent: list[str]) -> None:
+    """Every frame of `sent` stands once in the journal, in order, in sealed files that end with a shutdown."""
+    assert not list(root.rglob("*.open"))
+    paths = journals(root)
+    lines = [line for path in paths for line in raw_lines(path)]
+    assert (lines[-1]["kind"], lines[-1].get("event")) == ("event", "shutdown")
+    kept = [msgspec.json.encode(line["payload"]).decode() for line in lines if line["kind"] == "ws"]
+    at = kept.index(sent[0])
+    assert kept[at:] == sent
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGTERM, signal.SIGINT]],
+    ids=["SIGINT", "SIGTERM", "several"],
+)
+async def test_collect_keeps_all_it_received(
+    exchange: WitnessExchange, tmp_path: Path, numbers: list[signal.Signals]
+) -> None:
+    """Ctrl-C pressed again and a supervisor's SIGTERM on top do not cut the sealing short."""
+    process = await _midas("collect", "--data-dir", str(tmp_path), "--exchange-url", exchange.url)
+
+    async def end() -> None:
+        for number in numbers:
+            process.send_signal(number)
+            await asyncio.sleep(0.01)
+
+    try:
+        await _two_live_connections(exchange)
+        await _busy_end(exchange, end)
+        code, _, err = await _ended(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert (code, err) == (0, "")
+    _check_on_disk(tmp_path, exchange.sent)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest_asyncio.fixture
+async def up(exchange: WitnessExchange, tmp_path: Path) -> AsyncIterator[list[str]]:
+    """`midas up` against the exchange; gives the flags that name it. Ended at the end, whatever happened."""
+    data = ["--data-dir", str(tmp_path)]
+    starting = await _midas("up", *data, "--exchange-url", exchange.url, "--dashboard-port", str(_free_port()))
+    feeding = asyncio.create_task(_two_live_connections(exchange))
+    try:
+        code, out, err = await _ended(starting)
+        assert (code, err) == (0, ""), out
+        await feeding
+        yield data
+    finally:
+        feeding.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await feeding
+        await _ended(await _midas("down", *data))
+
+
+async def test_down_keeps_all_it_received(exchange: WitnessExchange, tmp_path: Path, up: list[str]) -> None:
+    async def end() -> None:
+        code, _, err = await _ended(await _midas("down", *up))
+        assert (code, err) == (0, "")
+
+    await _busy_end(exchange, end)
+    _check_on_disk(tmp_path, exchange.sent)
+
+
+async def test_a_head_node_that_stops_keeps_all_it_received(
+    exchange: WitnessExchange, tmp_path: Path, up: list[str]
+) -> None:
+    """As at a reboot: SIGTERM to every process of the head node at once, Ray's own and the collector's."""
+    head = read_head(tmp_path)
+    assert head is not None
+    pids = [process.pid for process in processes(head)]
+    assert len(pids) > 3
+
+    async def end() -> None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    await _busy_end(exchange, end)
+    await until(lambda: not list(tmp_path.rglob("*.open")), "sealed files", LIMIT_S)
+    _check_on_disk(tmp_path, exchange.sent)
