@@ -1,13 +1,13 @@
 """python jobs/collect.py [flags of `midas collect`]
 
-A detached collector per symbol on the cluster the job runs on, which goes on after the job has ended. For
+Detached collectors on the cluster the job runs on, which go on after the job has ended. For
 `ray job submit`. DATA_DIR has to be an absolute path on the node.
 """
 
 import os
 import sys
 
-from midas_ray.capture.detached import main
+from midas_ray.capture.job import main
 
 os.environ.setdefault("RAY_ADDRESS", "auto")
 

@@ -12,7 +12,8 @@ from rich.live import Live
 from rich.table import Table
 
 from midas_ray import settings as s
-from midas_ray.capture.detached import start_collector, stop_collector
+from midas_ray.capture.detached import apply_plan, stop_collector
+from midas_ray.capture.groups import Plan, add_symbols, shared_settings
 from midas_ray.capture.health import Health, TopOfBook
 from midas_ray.console import out
 from midas_ray.errors import VenueError
@@ -32,12 +33,12 @@ def watch_live(root: Path, symbol: str, settings: s.Demo) -> int:
     with _exchange(symbol, settings.seed) as url:
         out.print(f"    simulated exchange on {url}, collector as a Ray actor")
         collect = s.Collect.model_construct(data_dir=str(root), symbols=(symbol,), exchange_url=url)
-        actor = start_collector(symbol, collect, root)
+        (actor,) = apply_plan(root, add_symbols(Plan(), [symbol], shared_settings(collect))).values()
         try:
             _wait_until_live(actor, symbol)
-            _show(actor, settings.live_seconds)
+            _show(actor, symbol, settings.live_seconds)
         finally:
-            health = _ask(actor.health)
+            health = _health(actor)
             files = stop_collector(actor, "the demonstration moves on")
     size = sum(Path(file).stat().st_size for file in files)
     out.print(
@@ -76,28 +77,33 @@ def _ask(method: Any, *arguments: Any) -> Any:
     return ray.get(method.remote(*arguments), timeout=START_S)
 
 
+def _health(actor: Any) -> Health:
+    healths: list[Health] = _ask(actor.healths)
+    return healths[0]
+
+
 def _wait_until_live(actor: Any, symbol: str) -> None:
     deadline = time.monotonic() + START_S
-    while (health := _ask(actor.health)).state != "live":
+    while (health := _health(actor)).state != "live":
         if time.monotonic() > deadline:
             reason = health.error or health.state
             raise VenueError(f"{symbol}: expected a live book within {START_S:.0f} s, found {reason}")
         time.sleep(REFRESH_S)
 
 
-def _show(actor: Any, seconds: float) -> None:
+def _show(actor: Any, symbol: str, seconds: float) -> None:
     """The book as it moves: a table on a terminal, a line each 5 s elsewhere."""
     end = time.monotonic() + seconds
     if not out.is_terminal:
         while (left := end - time.monotonic()) > 0:
-            out.print("    " + _line(_ask(actor.health)))
+            out.print("    " + _line(_health(actor)))
             time.sleep(min(PLAIN_LINE_S, left))
         return
     with Live(console=out, auto_refresh=False, transient=True) as live:
         while (left := end - time.monotonic()) > 0:
-            live.update(_book(_ask(actor.top, LEVELS), _ask(actor.health), left), refresh=True)
+            live.update(_book(_ask(actor.top, symbol, LEVELS), _health(actor), left), refresh=True)
             time.sleep(min(REFRESH_S, left))
-    out.print("    " + _line(_ask(actor.health)))
+    out.print("    " + _line(_health(actor)))
 
 
 def _line(health: Health) -> str:

@@ -1,70 +1,99 @@
-"""The collector as a named, detached Ray actor that restarts: a thin shell around `Collector`."""
+"""A collector process as a named, detached Ray actor that restarts: a thin shell around `Group`."""
 
 import asyncio
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import ray
+import structlog
 
 from midas_ray.capture.backoff import full_jitter_s
-from midas_ray.capture.claim import claim_symbol
-from midas_ray.capture.collector import Collector, failed_health
+from midas_ray.capture.desired import plan_for_collector
+from midas_ray.capture.group import Group
+from midas_ray.capture.groups import SymbolGroup
+from midas_ray.capture.head import read_head
 from midas_ray.capture.health import Health, TopOfBook
+from midas_ray.capture.limits_actor import RemoteLimits
+from midas_ray.capture.metrics import MetricsExporter
 from midas_ray.capture.rest import RestClient
-from midas_ray.errors import MidasError, VenueError
+from midas_ray.capture.sessions import keep_session
+from midas_ray.errors import GeoBlockedError, MidasError, UsageError, VenueError
 from midas_ray.log import stage_logger
-from midas_ray.settings import Collect
 from midas_ray.venues import get_venue
 
 SHUTDOWN_S = 20.0
-"""How long a worker that Ray or SIGTERM ends waits for its journal to be sealed."""
+"""How long a worker that Ray or SIGTERM ends waits for its journals to be sealed."""
+ROUND_S = 5.0
+"""Metrics are exported, and symbols that could not be taken on are tried again, this often."""
+GEO_BLOCK_S = 600.0
+"""An exchange that does not serve this country is asked again this often."""
+HOUSEKEEPING_S = 3600.0
+CRASH_LOOP_S = 60.0
+CRASH_PAUSE_S = 30.0
+"""What crashes within the minute will crash again: it waits, showing why, so that Ray's logs don't fill /tmp."""
 
 
 class CollectorActor:
-    """Runs the collector of one symbol from its creation until `stop`; after a crash Ray starts it anew.
+    """Collects the symbols that the plan in DATA_DIR gives its group, from its creation until `stop`.
 
-    settings: the fields of `Collect`; data_dir is absolute. What the user can mend (a full disk, another collector that
-    holds the symbol) is shown by `health` and tried again; anything else ends the process, and Ray restarts it.
+    After a crash Ray starts it anew, elsewhere if the node is gone; it reads the plan then, so that symbols added or
+    removed since its creation are known. What the user can mend (a symbol that another collector holds, a refused
+    address) is shown by `healths` and tried again; anything else ends the process.
+
+    group: its name in the plan. data_dir: absolute.
     """
 
-    def __init__(self, symbol: str, settings: dict[str, Any]) -> None:
-        self._symbol = symbol
-        self._settings = Collect(**settings)
-        self._root = Path(self._settings.data_dir)
-        self._log = stage_logger(self._root, "collector", symbol)
-        self._collector: Collector | None = None
-        self._failure: MidasError | None = None
+    def __init__(self, group: str, data_dir: str) -> None:
+        self._name = group
+        self._root = Path(data_dir)
+        self._log: structlog.stdlib.BoundLogger | None = None
+        self._group: Group | None = None
+        self._wanted: tuple[str, ...] = ()
+        self._failure: str | None = None
+        self._refused: dict[str, str] = {}
         self._stop_reason: str | None = None
+        self._stopping = asyncio.Event()
+        self._reconciling = asyncio.Lock()
+        self._running: asyncio.Task[None] | None = None
+        self._ending: Group | None = None
         self._files: list[str] = []
+        self._started_s = time.monotonic()
         self._loop = asyncio.get_running_loop()
+        with contextlib.suppress(MidasError):  # it is read again, and the error shown, by what runs below
+            self._wanted = self._planned().symbols
         # Here, not in a method of its own: what a call has started is not started again after a restart.
         self._task = self._loop.create_task(self._run())
         self._task.add_done_callback(self._ended)
 
     def __repr__(self) -> str:
-        return f"Collector({self._symbol})"
+        return f"Collector({self._name}: {' '.join(self._wanted) or 'no symbols'})"
 
-    async def health(self) -> Health:
-        """State and counts."""
-        if self._collector is not None:
-            return self._collector.health()
-        return failed_health(self._symbol, self._failure or VenueError("starting"))
+    async def healths(self) -> list[Health]:
+        """State and counts of every symbol that it is to collect."""
+        return [self._health(symbol) for symbol in self._wanted]
 
-    async def top(self, levels: int = 10) -> TopOfBook:
-        """The best `levels` of each side of the live book. Raises VenueError while the collector does not run."""
-        if self._collector is None:
-            raise self._failure or VenueError(f"{self._symbol}: the collector is starting; ask again")
-        return self._collector.top(levels)
+    async def top(self, symbol: str, levels: int = 10) -> TopOfBook:
+        """The best `levels` of each side of the live book. Raises VenueError while the symbol is not collected."""
+        if self._group is None or symbol not in self._group.symbols:
+            health = self._health(symbol)
+            raise VenueError(f"{symbol}: not collected now ({health.error or health.state}); ask again")
+        return self._group.top(symbol, levels)
+
+    async def sync(self) -> None:
+        """Take on and let go of symbols, as the plan says now. Raises DataError where it cannot be read."""
+        self._wanted = self._planned().symbols
+        if self._group is not None:
+            await self._reconcile(self._group)
 
     async def stop(self, reason: str) -> list[str]:
         """Close the connections, write all that was received, seal the files; gives their paths."""
-        self._stop_reason = reason
-        if self._collector is not None:
-            self._collector.stop(reason)
-        elif not self._task.done():
-            self._task.cancel()
+        self._stop_reason = self._stop_reason or reason
+        self._stopping.set()
+        if self._group is not None:
+            await self._end_group(self._group)
         await asyncio.wait([self._task])
         return self._files
 
@@ -74,7 +103,7 @@ class CollectorActor:
         ray.actor.exit_actor()
 
     def __ray_shutdown__(self) -> None:
-        """Ray ends the worker (SIGTERM, a drained node): seal the journal first.
+        """Ray ends the worker (SIGTERM, a drained node): seal the journals first.
 
         Ray calls this on the main thread, after a SIGTERM with the event loop's own thread gone already.
         """
@@ -86,35 +115,138 @@ class CollectorActor:
         else:
             self._loop.run_until_complete(ending)
 
+    def _planned(self) -> SymbolGroup:
+        return plan_for_collector(self._root).groups.get(self._name) or SymbolGroup(settings={})
+
+    def _health(self, symbol: str) -> Health:
+        if self._group is not None:
+            with contextlib.suppress(UsageError):  # not in the group (yet)
+                return self._group.health(symbol)
+        error = self._failure or self._refused.get(symbol)
+        state = "starting" if error is None else "failed"
+        return Health(symbol=symbol, state=state, pid=os.getpid(), collector=self._name, error=error)
+
     async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(self._keep())
+            await self._collect_until_stopped()
+            keeping.cancel()
+
+    async def _collect_until_stopped(self) -> None:
         attempt = 0
         while self._stop_reason is None:
             try:
                 await self._collect()
+                attempt = 0
             except MidasError as error:
-                self._failure = error
-                self._log.error("cannot collect", error=str(error))
-                await asyncio.sleep(full_jitter_s(attempt))
+                self._failure = str(error)
+                self._log_error("cannot collect", error=str(error))
+                pause_s = GEO_BLOCK_S if isinstance(error, GeoBlockedError) else 0.5 + full_jitter_s(attempt)
                 attempt += 1
+                await self._pause(pause_s)
             finally:
-                self._collector = None
+                self._group = None
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     async def _collect(self) -> None:
-        settings = self._settings
-        with claim_symbol(self._root, settings.venue, self._symbol) as sealed:
-            if sealed:
-                self._log.warning("sealed what an earlier collector left open", files=[str(path) for path in sealed])
-            async with RestClient(get_venue(settings.venue), settings.exchange_url) as rest:
-                collector = Collector(self._symbol, settings, self._root, rest, self._log)
-                self._collector, self._failure = collector, None
+        planned = self._planned()
+        self._wanted = planned.symbols
+        if not planned.symbols:
+            await self._pause(ROUND_S)  # its last symbol has been taken off; it is about to be ended
+            return
+        self._log = self._log or stage_logger(self._root, "collector", self._name)
+        settings = planned.collect(str(self._root))
+        venue = get_venue(settings.venue)
+        limits = RemoteLimits(venue, settings.exchange_url, self._log)
+        async with RestClient(venue, settings.exchange_url, limits=limits) as rest:
+            if self._stop_reason is not None:
+                return
+            group = Group(settings, self._root, rest, self._log, name=self._name)
+            self._group, self._failure = group, None
+            self._running = asyncio.create_task(group.run())
+            try:
+                await self._reconcile(group)
+                await asyncio.wait([self._running])
+            finally:
+                await self._end_group(group)
                 try:
-                    await collector.run()
+                    await self._running
                 finally:
-                    self._files += [str(path) for path in collector.recorder.sealed]
+                    self._files += [str(path) for path in group.sealed]
+
+    async def _end_group(self, group: Group) -> None:
+        """Not while a symbol is being taken on: that would come to hold a claim and a file that nobody closes."""
+        async with self._reconciling:
+            group.stop(self._stop_reason or "failed")
+            self._ending = group
+
+    async def _keep(self) -> None:
+        """Beside the capture: try refused symbols again, export metrics, keep Ray's session folder in order."""
+        exporter = MetricsExporter(self._name)
+        with keep_session(self._session_folder()) as tidy:
+            tidied_s = -HOUSEKEEPING_S
+            while True:
+                await asyncio.sleep(ROUND_S)
+                group = self._group
+                if group is not None and self._refused:
+                    await self._reconcile(group)
+                for symbol in self._wanted:
+                    exporter.export(self._health(symbol))
+                    await asyncio.sleep(0)  # arrivals go first
+                for symbol in set(exporter.symbols) - set(self._wanted):
+                    exporter.forget(symbol)
+                if time.monotonic() - tidied_s > HOUSEKEEPING_S:
+                    await asyncio.to_thread(tidy)
+                    tidied_s = time.monotonic()
+
+    def _session_folder(self) -> Path | None:
+        with contextlib.suppress(MidasError):  # a damaged record is for midas down to tell of
+            head = read_head(self._root)
+            return None if head is None else Path(head.temp_dir)
+        return None
+
+    async def _reconcile(self, group: Group) -> None:
+        """Bring the group's symbols to what is wanted; one that cannot be taken on now is left for later."""
+        async with self._reconciling:
+            if group is self._ending:
+                return
+            for symbol in [symbol for symbol in group.symbols if symbol not in self._wanted]:
+                await self._remove(group, symbol)
+            refused: dict[str, str] = {}
+            known = {health.symbol for health in group.healths()}  # those the venue delisted among them
+            for symbol in [symbol for symbol in self._wanted if symbol not in known]:
+                try:
+                    await group.add(symbol)
+                except MidasError as error:
+                    refused[symbol] = str(error)
+                    if refused[symbol] != self._refused.get(symbol):
+                        self._log_error("cannot collect", symbol=symbol, error=str(error))
+            self._refused = refused
+
+    async def _remove(self, group: Group, symbol: str) -> None:
+        removing = asyncio.create_task(group.remove(symbol, "no longer wanted"))
+        tasks = [task for task in (removing, self._running) if task is not None]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if removing.done():
+            removing.result()
+        else:
+            removing.cancel()  # the group's writer has ended: nobody would ever answer
+
+    def _log_error(self, event: str, **fields: Any) -> None:
+        if self._log is not None:
+            self._log.error(event, **fields)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or task.exception() is None:
+        error = None if task.cancelled() else task.exception()
+        if error is None:
             return
-        with contextlib.suppress(OSError):  # the process ends either way
-            self._log.error("collector crashed", exc_info=task.exception())
-        os._exit(1)
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        self._failure = f"the collector crashed ({type(error).__name__}: {error}) and is started again"
+        self._log_error("collector crashed", exc_info=error)
+        early = time.monotonic() - self._started_s < CRASH_LOOP_S
+        self._loop.call_later(CRASH_PAUSE_S if early else 0.0, os._exit, 1)

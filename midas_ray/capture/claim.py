@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from midas_ray.capture.journal import OPEN_SUFFIX, seal
@@ -31,15 +31,30 @@ def claim_symbol(root: Path, venue: str, symbol: str) -> Iterator[list[Path]]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise UsageError(
-                f"{symbol}: a collector already writes under {root} (process {lock.read().strip() or 'unknown'}); "
-                "stop it (midas down, or Ctrl-C where it runs) or choose another --data-dir"
-            ) from None
+            raise _held(root, symbol, lock.read()) from None
         lock.seek(0)
         lock.truncate()
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         yield seal_leftovers(folder)
+
+
+def check_unclaimed(root: Path, venue: str, symbols: Iterable[str]) -> None:
+    """Raises UsageError where a collector holds one of `symbols` under `root`. Changes nothing."""
+    for symbol in symbols:
+        path = root / "raw" / f"venue={venue}" / f"symbol={symbol}" / LOCK_NAME
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), path.open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise _held(root, symbol, lock.read()) from None
+
+
+def _held(root: Path, symbol: str, process: str) -> UsageError:
+    return UsageError(
+        f"{symbol}: a collector already writes under {root} (process {process.strip() or 'unknown'}); "
+        "stop it (midas down, or Ctrl-C where it runs) or choose another --data-dir"
+    )
 
 
 def seal_leftovers(folder: Path) -> list[Path]:

@@ -1,23 +1,22 @@
-"""Detached collectors on a Ray cluster: start, find, ask, stop. For `midas up` and for `jobs/collect.py`."""
+"""Collector actors on a Ray cluster: start, find, ask, stop. For `midas up`, jobs and the demonstration."""
 
-import asyncio
 import contextlib
-import os
-import sys
+import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from midas_ray import console
+from midas_ray.capture import limits_actor
 from midas_ray.capture.actor import CollectorActor
+from midas_ray.capture.desired import publish_plan, write_plan
+from midas_ray.capture.groups import Plan
+from midas_ray.capture.head import HeadError
 from midas_ray.capture.health import Health
-from midas_ray.capture.session import check_start, local_root
-from midas_ray.errors import MidasError, VenueError
-from midas_ray.ray_session import ray_session
-from midas_ray.settings import Collect, RaySettings, parse_settings
+from midas_ray.capture.limits import LimitsState
+from midas_ray.errors import VenueError
 
 NAMESPACE = "midas"
 NAME_PREFIX = "collector:"
@@ -25,52 +24,82 @@ ANSWER_S = 10.0
 """How long a collector may take to answer a query."""
 LIVE_WAIT_S = 30.0
 """How long to wait for the books to be live before saying what is the matter."""
+LIVE_WAIT_SYMBOL_S = 1.0
+"""So much longer for each symbol: the exchange limits how many snapshots and connections a minute has."""
+FAILED_WAIT_S = 5.0
+"""How long a failure may last before it is taken for one."""
 STOP_S = 60.0
+DONE = ("live", "delisted")
+"""States with which nothing is the matter."""
 
 
-def actor_name(symbol: str) -> str:
-    """Name of a symbol's collector in the namespace `midas`."""
-    return NAME_PREFIX + symbol
+def actor_name(root: Path, group: str) -> str:
+    """Name, in the namespace `midas`, of a group's collector; of another data folder's it is another."""
+    return f"{NAME_PREFIX}{group}.{_tag(root)}"
 
 
-def start_collector(symbol: str, settings: Collect, root: Path) -> Any:
-    """The handle of the symbol's collector: the one that runs, or a new one with `settings`."""
-    fields = settings.model_dump() | {"symbols": (symbol,), "data_dir": str(root), "duration": None}
+def start_group(root: Path, group: str) -> Any:
+    """The handle of the group's collector: the one that runs, or a new one."""
     return (
         ray.remote(CollectorActor)
         .options(
-            name=actor_name(symbol),
+            name=actor_name(root, group),
             namespace=NAMESPACE,
             lifetime="detached",
             get_if_exists=True,
             num_cpus=0.1,
+            scheduling_strategy="SPREAD",
             max_restarts=-1,
             max_task_retries=-1,
         )
-        .remote(symbol, fields)
+        .remote(group, str(root))
     )
 
 
-def find_collector(symbol: str) -> Any | None:
-    """The handle of the symbol's collector; None where there is none."""
-    try:
-        return ray.get_actor(actor_name(symbol), namespace=NAMESPACE)
-    except ValueError:
-        return None
-
-
-def collector_symbols() -> list[str]:
-    """Symbols whose collector is alive or restarting on this cluster."""
+def find_collectors(root: Path | None = None) -> dict[str, Any]:
+    """Handles by actor name of the collectors that are alive or restarting: of a data folder, or all of the cluster."""
     names = [
         entry["name"]
         for entry in ray.util.list_named_actors(all_namespaces=True)
         if entry["namespace"] == NAMESPACE and entry["name"].startswith(NAME_PREFIX)
     ]
-    return sorted(name.removeprefix(NAME_PREFIX) for name in names)
+    found = {}
+    for name in sorted(names):
+        if root is None or name.endswith(f".{_tag(root)}"):
+            with contextlib.suppress(ValueError):  # it has ended in the meantime
+                found[name] = ray.get_actor(name, namespace=NAMESPACE)
+    return found
+
+
+def running_groups(root: Path, plan: Plan) -> set[str]:
+    """Names of the plan's groups whose collector is alive or restarting."""
+    found = find_collectors(root)
+    return {group for group in plan.groups if actor_name(root, group) in found}
+
+
+def apply_plan(root: Path, plan: Plan) -> dict[str, Any]:
+    """Make the cluster collect what the plan says; gives the handle of each group's collector.
+
+    Collectors that run take symbols on and let them go without a restart; those of no group are stopped.
+    """
+    write_plan(root, plan)
+    publish_plan(root, plan)
+    before = find_collectors(root)
+    handles = {group: start_group(root, group) for group in plan.groups}
+    names = {actor_name(root, group) for group in handles}
+    syncing = [handle.sync.remote() for group, handle in handles.items() if actor_name(root, group) in before]
+    for name in before.keys() - names:
+        stop_collector(before[name], "no longer wanted")
+    try:
+        ray.get(syncing, timeout=STOP_S)
+    except (ray.exceptions.RayError, TimeoutError) as error:
+        reason = str(error).splitlines()[-1] if str(error) else type(error).__name__
+        raise HeadError(f"a collector does not take its symbols on ({reason}); see midas status, midas logs") from None
+    return handles
 
 
 def stop_collector(actor: Any, reason: str) -> list[str]:
-    """Stop a collector and end its actor; gives the files it sealed. Raises TimeoutError where it does not answer."""
+    """Stop a collector and end its actor; gives the files it sealed. Raises GetTimeoutError, no answer came."""
     files: list[str] = ray.get(actor.stop.remote(reason), timeout=STOP_S)
     with contextlib.suppress(ray.exceptions.RayActorError):  # the actor ends within the call
         # Without retries: Ray would say on the terminal that it retries the call that ended the actor.
@@ -78,54 +107,100 @@ def stop_collector(actor: Any, reason: str) -> list[str]:
     return files
 
 
-def health_of(symbol: str, actor: Any | None = None) -> Health:
-    """What the symbol's collector says; state `down` where there is none, `silent` where it does not answer."""
-    actor = actor or find_collector(symbol)
-    if actor is None:
-        return Health(symbol=symbol, state="down", pid=0, error="no collector runs; run midas up")
-    try:
-        health: Health = ray.get(actor.health.remote(), timeout=ANSWER_S)
-    except (ray.exceptions.RayError, TimeoutError) as error:
-        reason = str(error).splitlines()[0] or type(error).__name__
-        return Health(symbol=symbol, state="silent", pid=0, error=f"the collector does not answer: {reason}")
-    return health
+def stop_collectors(actors: dict[str, Any], reason: str, tell: Callable[[str], None]) -> int:
+    """Stop these collectors, telling what became of each; gives how many did not answer."""
+    silent = 0
+    for name, actor in actors.items():
+        try:
+            files = stop_collector(actor, reason)
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            tell(f"{name}: the collector does not answer ({type(error).__name__})")
+            silent += 1
+        else:
+            tell(f"{name}: stopped, {len(files)} files sealed in its last run")
+    return silent
 
 
-def wait_until_live(handles: dict[str, Any]) -> list[Health]:
-    """Health of each once all are live. Raises VenueError where one is not in time; it goes on trying."""
-    deadline_s = time.monotonic() + LIVE_WAIT_S
+def end_limits() -> None:
+    """End the actor that keeps the exchange's limits, where no collector of the cluster needs it."""
+    if find_collectors():
+        return
+    with contextlib.suppress(ValueError):  # there is none
+        ray.kill(ray.get_actor(limits_actor.NAME, namespace=limits_actor.NAMESPACE))
+
+
+def cluster_healths(root: Path, plan: Plan) -> list[Health]:
+    """Health of every symbol of the plan, and of what other data folders collect on this cluster, by symbol."""
+    actors = find_collectors()
+    answers = _ask_all(actors)
+    healths: list[Health] = []
+    for group, members in plan.groups.items():
+        name = actor_name(root, group)
+        said = {health.symbol: health for health in answers.pop(name, [])}
+        error = said.pop("", None)
+        for symbol in members.symbols:
+            healths.append(said.get(symbol) or _unknown(symbol, group, error))
+    healths += [health for answer in answers.values() for health in answer]
+    return sorted(healths, key=lambda health: health.symbol)
+
+
+def cluster_limits() -> list[LimitsState]:
+    """What is used of the exchange's limits, per address that calls it; empty where nobody has called yet."""
+    with contextlib.suppress(ValueError, ray.exceptions.RayError, TimeoutError):  # told by the collectors' own state
+        actor = ray.get_actor(limits_actor.NAME, namespace=limits_actor.NAMESPACE)
+        states: dict[limits_actor.Address, LimitsState] = ray.get(actor.states.remote(), timeout=ANSWER_S)
+        return list(states.values())
+    return []
+
+
+def _ask_all(actors: dict[str, Any]) -> dict[str, list[Health]]:
+    """What each says; one that does not answer in time gives one health without a symbol."""
+    asked = {name: actor.healths.remote() for name, actor in actors.items()}
+    if asked:
+        ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_S)
+    answers: dict[str, list[Health]] = {}
+    for name, reference in asked.items():
+        try:
+            answers[name] = ray.get(reference, timeout=0.1)
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            said = f"{name} does not answer: {reason}"
+            answers[name] = [Health(symbol="", state="silent", pid=0, collector=name, error=said)]
+    return answers
+
+
+def _unknown(symbol: str, group: str, silent: Health | None) -> Health:
+    if silent is not None:
+        return Health(symbol=symbol, state="silent", pid=0, collector=group, error=silent.error)
+    return Health(symbol=symbol, state="down", pid=0, collector=group, error="no collector runs; run midas up")
+
+
+def wait_until_live(root: Path, plan: Plan, symbols: set[str]) -> list[Health]:
+    """Health of these symbols once all are live. Raises VenueError where one is not in time; it goes on trying."""
+    began_s = time.monotonic()
+    patience_s = LIVE_WAIT_S + LIVE_WAIT_SYMBOL_S * len(symbols)
+    failed_s: dict[str, float] = {}
     while True:
-        healths = [health_of(symbol, actor) for symbol, actor in handles.items()]
-        if all(health.state == "live" for health in healths):
+        healths = [health for health in cluster_healths(root, plan) if health.symbol in symbols]
+        late = [health for health in healths if health.state not in DONE]
+        if not late:
             return healths
-        if time.monotonic() > deadline_s:
-            late = [f"{health.symbol} {health.state}: {health.error}" for health in healths if health.state != "live"]
+        now_s = time.monotonic()
+        failed_s = {h.symbol: failed_s.get(h.symbol, now_s) for h in late if h.state == "failed"}
+        if now_s - began_s > patience_s or any(now_s - since_s > FAILED_WAIT_S for since_s in failed_s.values()):
+            told = "; ".join(dict.fromkeys(_lateness(health, late) for health in late))
             raise VenueError(
-                f"not live after {LIVE_WAIT_S:.0f} s: {'; '.join(late)}; it goes on trying: midas status, midas down"
+                f"not live after {now_s - began_s:.0f} s: {told}; it goes on trying: midas status, midas down"
             )
         time.sleep(0.3)
 
 
-def main(argv: list[str]) -> int:
-    """`jobs/collect.py`: collectors on the cluster at RAY_ADDRESS, that go on after the job or end after --duration."""
-    try:
-        settings = parse_settings(Collect, "collect", argv)
-        symbols = asyncio.run(check_start(settings, settings.symbols))
-        with ray_session(RaySettings(ray_address=os.environ["RAY_ADDRESS"])):
-            root = local_root(settings)
-            handles = {symbol: start_collector(symbol, settings, root) for symbol in symbols}
-            for health in wait_until_live(handles):
-                console.out.print(f"{health.symbol}: collector {health.state}")
-            if settings.duration is not None:
-                time.sleep(settings.duration)
-                _stop_all(handles.values())
-    except MidasError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+def _lateness(health: Health, late: list[Health]) -> str:
+    """Symbols of the same state and error in one go."""
+    same = [other.symbol for other in late if (other.state, other.error) == (health.state, health.error)]
+    line = f"{', '.join(same)} {health.state}"
+    return line if health.error is None else f"{line}: {health.error}"
 
 
-def _stop_all(actors: Iterable[Any]) -> None:
-    for actor in actors:
-        for path in stop_collector(actor, "the duration has passed"):
-            console.out.print(f"sealed {path}")
+def _tag(root: Path) -> str:
+    return hashlib.sha256(str(root).encode()).hexdigest()[:6]

@@ -38,9 +38,10 @@ class SymbolGroup(msgspec.Struct, frozen=True, kw_only=True):
             return Collect(**self.settings, symbols=self.symbols, data_dir=data_dir, duration=None)
         except ValidationError as error:
             wrong = error.errors()[0]
+            name = ".".join(str(part) for part in wrong["loc"])
             raise DataError(
-                f"settings of the collectors {', '.join(self.symbols)}: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
-                f", found {wrong['input']!r}; take them off with midas down --symbols, then add them again"
+                f"kept settings of {', '.join(self.symbols)}: {name}: {wrong['msg']}, found {wrong['input']!r}; "
+                "take the symbols off with midas down --symbols, then add them again"
             ) from None
 
 
@@ -92,7 +93,7 @@ def plan_up(
     theirs. A symbol of another group takes `settings` where it is asked for; where none is, it keeps what it had, but
     for what is given. Raises UsageError where a symbol of the plan is of another venue.
     """
-    for name, group in plan.groups.items():
+    for group in plan.groups.values():
         clash = [symbol for symbol in group.symbols if symbol in asked] if asked is not None else list(group.symbols)
         if clash and group.venue != settings["venue"] and (asked is not None or "venue" in given):
             raise UsageError(

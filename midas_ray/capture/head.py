@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from midas_ray.capture.sessions import SESSION_PREFIX, mark_session, remove_old_sessions
 from midas_ray.errors import MidasError, UsageError
 
 LOOPBACK = "127.0.0.1"
@@ -29,6 +30,12 @@ SEAL_TIMEOUT_S = 20.0
 END_TIMEOUT_S = 3.0
 """How long Ray's own processes may take to end after SIGTERM; they hold nothing that is to be kept."""
 LEAST_PORT = 1024
+LONG_RUNNING = {
+    "RAY_ROTATION_MAX_BYTES": str(16 * 2**20),
+    "RAY_ROTATION_BACKUP_COUNT": "2",
+    "RAY_task_events_max_num_task_in_gcs": "10000",
+}
+"""Bounds of what Ray keeps, for a head that runs for months: each log, and the tasks that its dashboard shows."""
 
 
 class HeadError(MidasError):
@@ -39,8 +46,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     """A head node.
 
     session_id: the operating-system session that all its processes share. temp_dir: Ray's session folder, by which its
-    processes are told from strangers that got the same session id after a reboot. symbols: what it is to collect, and
-    from which venue.
+    processes are told from strangers that got the same session id after a reboot. symbols: with their venues, only in
+    what an older MIDAS wrote; they are in the plan now, see `desired`.
     """
 
     gcs_address: str
@@ -59,6 +66,8 @@ def ray_environment() -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    for name, value in LONG_RUNNING.items():
+        os.environ.setdefault(name, value)
 
 
 @contextlib.contextmanager
@@ -73,6 +82,11 @@ def head_lock(root: Path) -> Iterator[None]:
 
 def _head_path(root: Path) -> Path:
     return root / ".midas" / "head.json"
+
+
+def pid_path(root: Path) -> Path:
+    """Where the id of the head's main process stands."""
+    return root / ".midas" / "head.pid"
 
 
 def read_head(root: Path) -> Head | None:
@@ -139,7 +153,8 @@ def start_head(root: Path, dashboard_port: int) -> Head:
     check_port_free(dashboard_port)
     ray_environment()
     # Socket paths have to fit into 107 bytes, so that the session lies right under /tmp.
-    temp_dir = tempfile.mkdtemp(prefix="ray-midas-", dir="/tmp")
+    remove_old_sessions(root)
+    temp_dir = tempfile.mkdtemp(prefix=SESSION_PREFIX, dir="/tmp")
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head"),
         *("--node-ip-address", LOOPBACK, "--port", "0", "--ray-client-server-port", str(_free_port())),
@@ -151,6 +166,7 @@ def start_head(root: Path, dashboard_port: int) -> Head:
         *("--temp-dir", temp_dir, "--object-store-memory", str(OBJECT_STORE_BYTES)),
         *("--disable-usage-stats", "--log-style", "record", "--log-color", "false"),
     ]
+    mark_session(Path(temp_dir), root)
     log_path = root / "logs" / "ray-head.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("wb") as log:
@@ -180,7 +196,15 @@ def start_head(root: Path, dashboard_port: int) -> Head:
         raise
     head = msgspec.structs.replace(head, gcs_address=address)
     write_head(root, head)
+    _write_pid(root, head)
     return head
+
+
+def _write_pid(root: Path, head: Head) -> None:
+    """For a supervisor: the process that ends when any part of the head does that the collectors need."""
+    for process in processes(head):
+        if process.name() == "raylet":
+            pid_path(root).write_text(f"{process.pid}\n")
 
 
 def stop_head(root: Path, head: Head) -> None:
@@ -193,6 +217,7 @@ def stop_head(root: Path, head: Head) -> None:
         pids = ", ".join(str(process.pid) for process in left)
         raise HeadError(f"the head node's processes did not end: {pids}; end them by hand")
     shutil.rmtree(head.temp_dir, ignore_errors=True)
+    pid_path(root).unlink(missing_ok=True)
     _head_path(root).unlink(missing_ok=True)
 
 

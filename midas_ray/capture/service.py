@@ -1,19 +1,19 @@
-"""`midas up`, `down`, `status`: the head node and a detached collector for each symbol."""
+"""`midas up`, `down`, `status`: the head node and the collectors of a data folder."""
 
 import asyncio
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from midas_ray import console
 from midas_ray.capture import head as head_node
+from midas_ray.capture.claim import check_unclaimed
+from midas_ray.capture.desired import read_plan, write_plan
+from midas_ray.capture.groups import Plan, add_symbols, pin, pinned, plan_up, remove_symbols, shared_settings
 from midas_ray.capture.head import Head, HeadError
-from midas_ray.capture.session import check_start, local_root, name_symbols
+from midas_ray.capture.layout import check_layout
+from midas_ray.capture.session import check_start, local_root
 from midas_ray.capture.status_table import print_status
 from midas_ray.errors import UsageError
-from midas_ray.settings import Down, Status, Up
+from midas_ray.settings import Collect, Down, Status, Up, top_count
 
 
 def up(settings: Up) -> int:
@@ -24,23 +24,24 @@ def up(settings: Up) -> int:
     if settings.duration is not None:
         raise UsageError("--duration: a detached collector runs until midas down; use midas collect for a time")
     root = local_root(settings)
-    settings = asyncio.run(name_symbols(settings))
-    head = _running_head(root)
-    missing = _missing(head, settings)
-    if missing or head is None:
-        asyncio.run(check_start(settings, missing))
-    if head_node.read_head(root) is None:  # what a crashed head left may hold the port; it is ended below
+    check_layout(root)
+    asked = choose_symbols(root, settings)
+    if head_node.read_head(root) is None:  # else what a crashed head left may hold the port; it is ended below
+        prepare(root, settings, asked, running=set())
         head_node.check_port_free(settings.dashboard_port)
     with head_node.head_lock(root):
-        head = _ensure_head(root, settings.dashboard_port)
-        handles = _start_collectors(settings.symbols, settings, root)
-        symbols = head.symbols | dict.fromkeys(settings.symbols, settings.venue)
-        head_node.write_head(root, msgspec.structs.replace(head, symbols=symbols))
-    from midas_ray.capture.detached import wait_until_live
+        head = _running_head(root)
+        running = set() if head is None else _running_groups(root)
+        if head is None:
+            _end_stale(root)
+        plan, began = prepare(root, settings, asked, running)
+        head = head or _start_head(root, settings.dashboard_port)
+        from midas_ray.capture.detached import apply_plan, wait_until_live
 
-    for health in wait_until_live(handles):
-        began = "started" if health.symbol in missing else "runs already"
-        console.out.print(f"{health.symbol}: collector {began}, {health.state}")
+        apply_plan(root, plan)
+    for health in wait_until_live(root, plan, began | set(plan.symbols if asked is None else asked)):
+        said = "started" if health.symbol in began else "runs already"
+        console.out.print(f"{health.symbol}: collector {said}, {health.state}")
     console.out.print(f"dashboard {head.dashboard_url}  ray {head.gcs_address}  data {root}")
     return 0
 
@@ -48,6 +49,8 @@ def up(settings: Up) -> int:
 def down(settings: Down) -> int:
     """Run `midas down`; gives the exit code. Raises HeadError where something did not end."""
     root = local_root(settings)
+    if settings.symbols:
+        return _take_off(root, settings.symbols)
     head = head_node.read_head(root)
     if head is None:
         console.out.print(f"nothing runs for {root}")
@@ -57,21 +60,70 @@ def down(settings: Down) -> int:
             _stop_collectors(head)
         head_node.stop_head(root, head)
     console.out.print(f"stopped the head node of {root}")
+    symbols = read_plan(root).symbols
+    if symbols:
+        console.out.print(f"midas up starts again: {', '.join(symbols)}")
     return 0
 
 
 def status(settings: Status) -> int:
-    """Run `midas status`; gives 0 where every symbol that `midas up` started is live."""
+    """Run `midas status`; gives 0 where every symbol that is to be collected is live, or delisted."""
     root = local_root(settings)
     head = _running_head(root)
     if head is None:
         raise HeadError(f"nothing runs for {root}; start it with midas up")
-    from midas_ray.capture.detached import collector_symbols, health_of
+    from midas_ray.capture.detached import DONE, cluster_healths, cluster_limits
 
-    healths = [health_of(symbol) for symbol in sorted({*head.symbols, *collector_symbols()})]
-    print_status(healths, root)
-    console.out.print(f"dashboard {head.dashboard_url}  ray {head.gcs_address}  data {root}")
-    return 0 if healths and all(health.state == "live" for health in healths) else 1
+    healths = cluster_healths(root, read_plan(root))
+    print_status(healths, cluster_limits(), root, as_json=settings.as_json)
+    if not settings.as_json:
+        console.out.print(f"dashboard {head.dashboard_url}  ray {head.gcs_address}  data {root}")
+    return 0 if healths and all(health.state in DONE for health in healths) else 1
+
+
+def choose_symbols(root: Path, settings: Collect) -> tuple[str, ...] | None:
+    """The symbols that `settings` names, a choice such as top:50 made once; None where it names none and some are kept.
+
+    The exchange is asked about those that are not collected yet: one that it has delisted since must not keep the
+    others from being started. Raises UsageError, UnknownSymbolError, VenueError or StorageError; nothing has been
+    written then.
+    """
+    plan = read_plan(root)
+    if "symbols" not in settings.model_fields_set and plan.symbols:
+        return None
+    if top_count(settings.symbols) is not None:
+        known = pinned(plan, settings.venue, settings.symbols[0])
+        return known or asyncio.run(check_start(settings, settings.symbols))
+    new = tuple(symbol for symbol in settings.symbols if symbol not in plan.symbols)
+    if new or not settings.symbols:
+        asyncio.run(check_start(settings, new))
+    return settings.symbols
+
+
+def prepare(root: Path, settings: Collect, asked: tuple[str, ...] | None, running: set[str]) -> tuple[Plan, set[str]]:
+    """The plan with what is asked for, and the symbols that are not collected yet. Changes nothing.
+
+    running: names of the groups whose collector runs. Raises UsageError where a symbol is collected from another venue,
+    or held by another collector, such as a `midas collect`.
+    """
+    plan = _migrated(root, read_plan(root), settings)
+    if asked is not None and top_count(settings.symbols) is not None:
+        plan = pin(plan, settings.venue, settings.symbols[0], asked)
+    shared = shared_settings(settings)
+    wanted = plan_up(plan, asked, shared, settings.model_fields_set & shared.keys(), running)
+    before = {symbol for name in running if name in plan.groups for symbol in plan.groups[name].symbols}
+    began = set(wanted.symbols) - before
+    for group in wanted.groups.values():
+        check_unclaimed(root, group.venue, [symbol for symbol in group.symbols if symbol in began])
+    return wanted, began
+
+
+def _migrated(root: Path, plan: Plan, settings: Collect) -> Plan:
+    """The plan with the symbols that an older MIDAS kept in its record of the head."""
+    head = head_node.read_head(root)
+    for symbol, venue in ({} if head is None else head.symbols).items():
+        plan = add_symbols(plan, [symbol], shared_settings(settings) | {"venue": venue})
+    return plan
 
 
 def _running_head(root: Path) -> Head | None:
@@ -79,44 +131,59 @@ def _running_head(root: Path) -> Head | None:
     head = head_node.read_head(root)
     if head is None or not head_node.is_running(head):
         return None
+    if head.symbols:
+        raise HeadError(f"the head node of {root} is that of an older MIDAS; run midas down, then midas up")
     head_node.connect(head)
     return head
 
 
-def _missing(head: Head | None, settings: Up) -> tuple[str, ...]:
-    """Symbols without a collector. Raises UsageError where one is collected from another venue."""
-    if head is None:
-        return settings.symbols
-    for symbol in settings.symbols:
-        venue = head.symbols.get(symbol, settings.venue)
-        if venue != settings.venue:
-            raise UsageError(
-                f"--venue {settings.venue}: {symbol} of {venue} is collected already; "
-                "run midas down first, or choose another --data-dir"
-            )
-    from midas_ray.capture.detached import collector_symbols
+def _running_groups(root: Path) -> set[str]:
+    from midas_ray.capture.detached import running_groups
 
-    running = collector_symbols()
-    return tuple(symbol for symbol in settings.symbols if symbol not in running)
+    return running_groups(root, read_plan(root))
 
 
-def _ensure_head(root: Path, dashboard_port: int) -> Head:
-    """The running head, or a new one in place of what a crash or a reboot left."""
+def _end_stale(root: Path) -> None:
+    """End what a crash or a reboot left of a head."""
     head = head_node.read_head(root)
-    if head is not None and head_node.is_running(head):
-        head_node.connect(head)
-        return head
     if head is not None:
         head_node.stop_head(root, head)
+
+
+def _start_head(root: Path, dashboard_port: int) -> Head:
     head = head_node.start_head(root, dashboard_port)
     head_node.connect(head)
     return head
 
 
-def _start_collectors(symbols: Iterable[str], settings: Up, root: Path) -> dict[str, Any]:
-    from midas_ray.capture.detached import start_collector
+def _take_off(root: Path, symbols: tuple[str, ...]) -> int:
+    """Stop collecting some symbols for good; all others go on."""
+    gone = _kept_symbols(root, read_plan(root), symbols)  # before anything is written
+    with head_node.head_lock(root):
+        left = remove_symbols(read_plan(root), gone)
+        if _running_head(root) is None:
+            write_plan(root, left)
+        else:
+            from midas_ray.capture.detached import apply_plan
 
-    return {symbol: start_collector(symbol, settings, root) for symbol in symbols}
+            apply_plan(root, left)
+    for symbol in gone:
+        console.out.print(f"{symbol}: not collected any more; what came is kept")
+    return 0
+
+
+def _kept_symbols(root: Path, plan: Plan, symbols: tuple[str, ...]) -> tuple[str, ...]:
+    """The symbols that are meant. Raises UsageError for one that is not collected here."""
+    if top_count(symbols) is not None:
+        found = [known for choice, known in plan.pinned.items() if choice.endswith(f"/{symbols[0]}")]
+        symbols = tuple(symbol for known in found for symbol in known if symbol in plan.symbols) or symbols
+    for symbol in symbols:
+        if symbol not in plan.symbols:
+            collected = ", ".join(plan.symbols) or "none"
+            raise UsageError(
+                f"--symbols: expected symbols that are collected into {root} ({collected}), found {symbol}"
+            )
+    return symbols
 
 
 def _stop_collectors(head: Head) -> None:
@@ -124,14 +191,7 @@ def _stop_collectors(head: Head) -> None:
     head_node.connect(head)
     import ray
 
-    from midas_ray.capture.detached import collector_symbols, find_collector, stop_collector
+    from midas_ray.capture.detached import find_collectors, stop_collectors
 
-    for symbol in collector_symbols():
-        actor = find_collector(symbol)
-        try:
-            files = [] if actor is None else stop_collector(actor, "midas down")
-        except (ray.exceptions.RayError, TimeoutError) as error:
-            console.err.print(f"{symbol}: the collector does not answer ({type(error).__name__}); ending it")
-            continue
-        console.out.print(f"{symbol}: collector stopped, {len(files)} files sealed in its last run")
+    stop_collectors(find_collectors(), "midas down", tell=console.out.print)
     ray.shutdown()

@@ -1,16 +1,23 @@
-"""The table of `midas status`."""
+"""What `midas status` prints: a table, or JSON for other programs."""
 
+import json
 import shutil
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from midas_ray import console
 from midas_ray.capture.health import Health
+from midas_ray.capture.limits import LimitsState
 
 PLAIN_WIDTH = 160
+LEAST_WIDTH = 100
 HOURS_A_DAY = 24
+MB = 1e6
 
 COLUMNS = (
     ("symbol", "left"),
@@ -21,13 +28,17 @@ COLUMNS = (
     ("age\ns", "right"),
     ("frames\nper s", "right"),
     ("gaps", "right"),
-    ("on disk\nper hour", "right"),
-    ("latency ms\np50 / p99", "right"),
+    ("silent\nstreams", "right"),
+    ("conns\nup", "right"),
+    ("won %\nA/B", "right"),
+    ("latency ms\np50/p99", "right"),
 )
+HELD = ("held\nMB", "right")
+"""Shown where a disk takes nothing."""
 
 
 def status_row(health: Health) -> list[str]:
-    """Cells of a symbol, as COLUMNS names them; age is that of the last depth message."""
+    """Cells of a symbol, as COLUMNS names them; age and latency are those of depth messages."""
     age_s, latency_ms = health.age_s.get("depth"), health.latency_ms.get("depth")
     return [
         health.symbol,
@@ -38,30 +49,93 @@ def status_row(health: Health) -> list[str]:
         "-" if age_s is None else f"{age_s:.1f}",
         f"{health.frames_per_s:.1f}",
         str(health.gaps),
-        "-" if health.bytes_per_hour is None else console.size_text(health.bytes_per_hour),
-        "-" if latency_ms is None else f"{latency_ms[0]:.0f} / {latency_ms[1]:.0f}",
+        str(health.silences),
+        str(health.connected),
+        _won(health.wins),
+        "-" if latency_ms is None else f"{latency_ms[0]:.0f}/{latency_ms[1]:.0f}",
     ]
+
+
+def _won(wins: dict[str, int]) -> str:
+    """Share of the messages that each connection brought first, in the order of their letters."""
+    total = sum(wins.values())
+    return "/".join(f"{100 * wins[name] / total:.0f}" for name in sorted(wins)) if total else "-"
+
+
+def days_left(healths: list[Health], free_bytes: int) -> float | None:
+    """In how many days the disk is full at the present rate; None where nothing is written yet."""
+    per_day = bytes_per_day(healths)
+    return free_bytes / per_day if per_day else None
+
+
+def bytes_per_day(healths: list[Health]) -> float:
+    """Growth on disk of all symbols together."""
+    return sum(health.bytes_per_hour or 0.0 for health in healths) * HOURS_A_DAY
 
 
 def disk_line(healths: list[Health], free_bytes: int) -> str:
     """Free space, and in how many days it is used up at the present rate."""
-    per_day = sum(health.bytes_per_hour or 0.0 for health in healths) * HOURS_A_DAY
-    line = f"disk: {console.size_text(free_bytes)} free"
-    if per_day == 0:
+    days, line = days_left(healths, free_bytes), f"disk: {console.size_text(free_bytes)} free"
+    if days is None:
         return line
-    return f"{line}, full in {free_bytes / per_day:,.0f} days at {console.size_text(per_day)} a day"
+    return f"{line}, full in {days:,.0f} days at {console.size_text(bytes_per_day(healths))} a day"
 
 
-def print_status(healths: list[Health], root: Path) -> None:
-    """Print the table, the disk's state, and the errors there are."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for title, side in COLUMNS:
-        table.add_column(title, justify="right" if side == "right" else "left", no_wrap=True)
-    for health in healths:
-        table.add_row(*status_row(health))
-    out = console.out if console.out.is_terminal else Console(width=PLAIN_WIDTH, highlight=False)
-    out.print(table)
-    console.out.print(disk_line(healths, shutil.disk_usage(root).free))
+def limits_line(limits: LimitsState) -> str:
+    """What is used of what the exchange allows an address, and whether it refuses."""
+    line = (
+        f"exchange: request weight {limits.used_weight} of {limits.weight_limit} a minute, "
+        f"{limits.connections} of {limits.connection_limit} connections in 5 minutes"
+    )
+    return line if limits.reason is None else f"{line}; refused: {limits.reason}"
+
+
+def error_lines(healths: list[Health]) -> list[str]:
+    """Each error once, with the symbols that it befell."""
+    befell: dict[str, list[str]] = {}
     for health in healths:
         if health.error is not None:
-            console.out.print(f"{health.symbol}: {health.error}")
+            befell.setdefault(health.error, []).append(health.symbol)
+    return [
+        error if symbols == [""] or error.startswith(f"{symbols[0]}:") else f"{', '.join(symbols)}: {error}"
+        for error, symbols in befell.items()
+    ]
+
+
+def count_line(healths: list[Health]) -> str:
+    """How many symbols are in which state."""
+    states = Counter(health.state for health in healths)
+    return f"{len(healths)} symbols: {', '.join(f'{count} {state}' for state, count in states.most_common())}"
+
+
+def as_document(healths: list[Health], limits: list[LimitsState], free_bytes: int, root: Path) -> dict[str, Any]:
+    """What `midas status --json` prints: the fields of `Health` per symbol, and what they come to."""
+    return {
+        "data_dir": str(root),
+        "disk": {
+            "free_bytes": free_bytes,
+            "bytes_per_day": bytes_per_day(healths),
+            "days_left": days_left(healths, free_bytes),
+        },
+        "limits": [asdict(state) for state in limits],
+        "symbols": [asdict(health) | {"spread_bps": health.spread_bps} for health in healths],
+    }
+
+
+def print_status(healths: list[Health], limits: list[LimitsState], root: Path, *, as_json: bool = False) -> None:
+    """Print the table, the disk's state, what is used of the exchange's limits, and the errors there are."""
+    free_bytes = shutil.disk_usage(root).free
+    if as_json:
+        console.out.print(json.dumps(as_document(healths, limits, free_bytes, root), indent=2), markup=False)
+        return
+    holds = any(health.held_bytes for health in healths)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for title, side in (*COLUMNS, HELD) if holds else COLUMNS:
+        table.add_column(title, justify="right" if side == "right" else "left", no_wrap=True)
+    for health in healths:
+        table.add_row(*status_row(health), *([f"{health.held_bytes / MB:.1f}"] if holds else []))
+    width = max(console.out.width, LEAST_WIDTH) if console.out.is_terminal else PLAIN_WIDTH
+    Console(width=width, highlight=False).print(table)
+    lines = [disk_line(healths, free_bytes), *map(limits_line, limits), *error_lines(healths)]
+    for line in [count_line(healths), *lines] if len(healths) > 1 else lines:
+        console.out.print(line, markup=False)

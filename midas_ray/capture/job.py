@@ -1,0 +1,55 @@
+"""Collectors on any Ray cluster, for `jobs/collect.py`: what `midas up` does on its own head."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from midas_ray import console
+from midas_ray.capture.desired import read_plan
+from midas_ray.capture.detached import apply_plan, end_limits, running_groups, wait_until_live
+from midas_ray.capture.groups import remove_symbols
+from midas_ray.capture.head import head_lock
+from midas_ray.capture.layout import check_layout
+from midas_ray.capture.service import choose_symbols, prepare
+from midas_ray.capture.session import local_root
+from midas_ray.errors import MidasError
+from midas_ray.ray_session import ray_session
+from midas_ray.settings import Collect, RaySettings, parse_settings
+
+
+def main(argv: list[str]) -> int:
+    """Collect on the cluster at RAY_ADDRESS: going on after the job, or taken off again after --duration."""
+    try:
+        settings = parse_settings(Collect, "collect", argv)
+        root = local_root(settings)
+        check_layout(root)
+        asked = choose_symbols(root, settings)
+        with ray_session(RaySettings(ray_address=os.environ["RAY_ADDRESS"])):
+            symbols = begin(root, settings, asked)
+            if settings.duration is not None:
+                time.sleep(settings.duration)
+                take_off(root, symbols)
+    except MidasError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+def begin(root: Path, settings: Collect, asked: tuple[str, ...] | None) -> set[str]:
+    """Start what is asked for on the cluster that this process has joined; gives its symbols once all are live."""
+    with head_lock(root):
+        plan, began = prepare(root, settings, asked, running_groups(root, read_plan(root)))
+        apply_plan(root, plan)
+    symbols = began | set(plan.symbols if asked is None else asked)
+    for health in wait_until_live(root, plan, symbols):
+        console.out.print(f"{health.symbol}: collector {health.state}")
+    return symbols
+
+
+def take_off(root: Path, symbols: set[str]) -> None:
+    """Stop collecting these; all others go on."""
+    with head_lock(root):
+        apply_plan(root, remove_symbols(read_plan(root), symbols))
+    end_limits()
+    console.out.print(f"the duration has passed: {', '.join(sorted(symbols))} sealed")
