@@ -52,6 +52,7 @@ class JournalFile:
         self._lines: list[bytes] = []
         self._line_bytes = 0
         self._packed: deque[tuple[bytes, int]] = deque()
+        self._packed_bytes = 0
         self._good_bytes = 0
         self._frame: zstandard.ZstdCompressionObj | None = None
         self._content: xxhash.xxh64 | None = None
@@ -75,8 +76,7 @@ class JournalFile:
     @property
     def held_bytes(self) -> int:
         """Memory taken by what is not on disk yet."""
-        packed = sum(len(data) for data, _ in self._packed)
-        return packed + self._line_bytes + LINE_OVERHEAD_BYTES * len(self._lines)
+        return self._packed_bytes + self._line_bytes + LINE_OVERHEAD_BYTES * len(self._lines)
 
     @property
     def held_lines(self) -> int:
@@ -112,7 +112,7 @@ class JournalFile:
             self._end_cut_frame()
             while self._packed:
                 self._append(self._packed[0][0])
-                self._packed.popleft()
+                self._packed_bytes -= len(self._packed.popleft()[0])
             self._put_out(end_frame=False)
         except OSError as error:
             self._note_failure("write", error)
@@ -223,7 +223,9 @@ class JournalFile:
     def _pack(self) -> None:
         """Compress the waiting lines to a frame of its own: a full disk may last for hours."""
         data = b"".join(self._lines)
-        self._packed.append((self._zstd.compress(data), data.count(b"\n")))
+        packed = self._zstd.compress(data)
+        self._packed.append((packed, data.count(b"\n")))
+        self._packed_bytes += len(packed)
         self._lines.clear()
         self._line_bytes = 0
 

@@ -19,12 +19,9 @@ from midas_ray.book.sync import Action, BookSync, Divergence, FetchSnapshot, Gap
 from midas_ray.capture import journal
 from midas_ray.capture.bookline import book_fields
 from midas_ray.capture.frame_scan import DepthScan, event_time_ms, looks_like, trade_head
-from midas_ray.capture.journal_file import JournalFile
-from midas_ray.errors import StorageError
+from midas_ray.capture.journal_run import JournalRun
 from midas_ray.venues.base import StreamKind, Venue, frame_address, frame_message
 from midas_ray.venues.messages import DepthSnapshot, DepthUpdate, Level
-
-HOUR_NS = 3600 * 10**9
 
 
 class _TradeHead(msgspec.Struct, frozen=True):
@@ -95,47 +92,43 @@ class Recorder:
         self.counters = Counters({})
         self.last_recv_ns: dict[str, int] = {}
         self.last_event_ms: dict[str, int] = {}
-        self._root = root
+        self._journal = JournalRun(root, venue.name, symbol, max_bytes=max_bytes, level=level, hold=hold_on_failure)
         self._next_n = next_n
         self._streams = sorted(streams)
         self._n = 0
-        self._max_bytes = max_bytes
-        self._level = level
         self._connections = connections
-        self._hold = hold_on_failure
-        self._file: JournalFile | None = None
-        self._unsealed: list[JournalFile] = []
         self._degraded_ns: int | None = None
         self._dropped_before = 0
         self._dropping: set[str] = set()
         self._newest: tuple[int, int | None] = (0, None)
-        self._hour = -1
         self._last_trade: tuple[int | None, int | None] = (None, None)
         self._last_agg: tuple[int, int, int] | None = None
         self._unproven: dict[str, GapCause] = {}
-        self.sealed: list[Path] = []
 
     @property
     def path(self) -> Path | None:
         """The growing file."""
-        return None if self._file is None else self._file.path
+        return self._journal.path
+
+    @property
+    def sealed(self) -> list[Path]:
+        """The files that are done."""
+        return self._journal.sealed
 
     @property
     def bytes_on_disk(self) -> int:
         """Compressed bytes of the growing file."""
-        return 0 if self._file is None else self._file.bytes_written
+        return self._journal.bytes_on_disk
 
     @property
     def failure(self) -> str | None:
         """Why the journal cannot be written now; None while all is well."""
-        if self._unsealed:
-            return self._unsealed[0].failure
-        return None if self._file is None else self._file.failure
+        return self._journal.failure
 
     @property
     def held_bytes(self) -> int:
         """Memory taken by lines that are not on disk yet."""
-        return sum(file.held_bytes for file in self._files())
+        return self._journal.held_bytes
 
     @property
     def last_trade_id(self) -> int | None:
@@ -148,8 +141,7 @@ class Recorder:
 
     def rotation_due(self, recv_ns: int) -> bool:
         """Whether something received at `recv_ns` belongs into a new file."""
-        file = self._file
-        return file is None or recv_ns // HOUR_NS > self._hour or file.bytes_written >= self._max_bytes
+        return self._journal.due(recv_ns)
 
     def open(self, recv_ns: int, mono_ns: int | None, **fields: Any) -> list[Action]:
         """The collector starts. Gives what to do first: fetch a snapshot."""
@@ -275,14 +267,13 @@ class Recorder:
 
     def flush(self) -> None:
         """What was written so far becomes readable on disk. Call it each second."""
-        if self._file is not None:
-            self._file.flush()
-            self._say_if_degraded()
+        self._journal.flush()
+        self._say_if_degraded()
 
     def recover(self, recv_ns: int, mono_ns: int | None) -> bool:
         """Try to write what is held; True where nothing is wrong (any more). Call it each second after a failure."""
         held_bytes = self.held_bytes
-        if not self._recovered():
+        if not self._journal.recover():
             return False
         if self._degraded_ns is not None:
             dropped = self.counters.dropped - self._dropped_before
@@ -297,39 +288,11 @@ class Recorder:
 
         Raises StorageError where that cannot be done: what is on disk stays readable, what is in memory only is lost.
         """
-        if self._file is None:
+        if not self._journal.growing:
             return None
         self.recover(recv_ns, mono_ns)
         self._write_event(recv_ns, mono_ns, "collector", "shutdown", {"reason": reason})
-        file = self._file
-        try:
-            if self._unsealed:
-                raise StorageError(f"{self.failure}; free space or fix permissions")
-            path = file.close()
-        except StorageError as error:
-            lost = sum(each.held_lines for each in self._files())
-            for each in self._files():
-                each.abandon()
-            self._unsealed, self._file = [], None
-            raise StorageError(f"{error}; {lost} lines could not be written and are lost") from None
-        self._file = None
-        self.sealed.append(path)
-        return path
-
-    def _files(self) -> list[JournalFile]:
-        """Files that are not sealed, in order."""
-        return self._unsealed if self._file is None else [*self._unsealed, self._file]
-
-    def _recovered(self) -> bool:
-        while self._unsealed:
-            if not self._unsealed[0].recover():
-                return False
-            try:
-                self.sealed.append(self._unsealed[0].close())
-            except StorageError:
-                return False  # it says why in `failure`, and is tried again
-            del self._unsealed[0]
-        return self._file is None or self._file.recover()
+        return self._journal.close()
 
     def _say_if_degraded(self) -> None:
         if self._degraded_ns is None and self.failure is not None:
@@ -368,20 +331,12 @@ class Recorder:
     def rotate_if_due(self, recv_ns: int, mono_ns: int | None) -> None:
         """Go over to a new file where one is due. Every other method does so by itself; a caller that must not wait for
         the disk calls this first, in a thread."""
-        if not self.rotation_due(recv_ns):
+        if not self._journal.due(recv_ns):
             return
-        if self._file is not None:
+        if self._journal.growing:
             self._write_event(recv_ns, mono_ns, "collector", "rotate", {})
-            file, self._file = self._file, None
-            try:
-                self.sealed.append(file.close())
-            except StorageError:
-                if not self._hold:
-                    raise
-                self._unsealed.append(file)  # sealed in turn once the disk is well
             self.book.barrier()
-        self._file = JournalFile(self._root, self.venue.name, self.symbol, recv_ns, level=self._level, hold=self._hold)
-        self._hour = max(recv_ns // HOUR_NS, self._hour)
+        self._journal.begin(recv_ns)
         self._write_head(recv_ns, mono_ns)
 
     def _write_head(self, recv_ns: int, mono_ns: int | None) -> None:
@@ -405,12 +360,9 @@ class Recorder:
         self._write(journal.event_line(recv_ns, mono_ns, conn, self._n, event, **fields), recv_ns, mono_ns)
 
     def _write(self, line: bytes, recv_ns: int, mono_ns: int | None) -> None:
-        file = self._file
-        if file is None:
-            raise RuntimeError("the journal is closed")
-        file.write(line, recv_ns)
+        self._journal.write(line, recv_ns)
         self._newest = recv_ns, mono_ns
-        if self._degraded_ns is None and (file.failure is not None or self._unsealed):
+        if self._degraded_ns is None:
             self._say_if_degraded()
 
 

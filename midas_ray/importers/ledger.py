@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from midas_ray.capture.journal import OPEN_SUFFIX, SUFFIX, read_blocks
-from midas_ray.capture.recorder import HOUR_NS
+from midas_ray.capture.journal_run import HOUR_NS
 from midas_ray.errors import DataError
 from midas_ray.importers.units import utc_text
 from midas_ray.storage import Storage

@@ -12,7 +12,8 @@ from midas_ray.book.scale import Scale
 from midas_ray.book.sync import BookSync, FetchSnapshot, Gap
 from midas_ray.capture.bookline import book_scale, book_snapshot, decode_book_line
 from midas_ray.capture.journal import read_blocks
-from midas_ray.capture.recorder import HOUR_NS, Recorder, apply_snapshot
+from midas_ray.capture.journal_run import HOUR_NS
+from midas_ray.capture.recorder import Recorder, apply_snapshot
 from midas_ray.venues import get_venue
 
 START_NS = 1_767_225_600 * 10**9 + 5 * 10**9
