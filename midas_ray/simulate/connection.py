@@ -73,6 +73,15 @@ class Connection:
         except asyncio.QueueFull:
             self._transport.abort()
 
+    def write(self, frames: bytes) -> None:
+        """Send whole WebSocket frames at once, past the queue."""
+        self._transport.write(frames)
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that the client has not taken yet, as far as this side of the socket knows."""
+        return self._transport.get_write_buffer_size()
+
     def close(self, code: int, reason: str) -> None:
         """Close the connection once everything before has been sent."""
         if self.queue.full():

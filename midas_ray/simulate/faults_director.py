@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from aiohttp import WSCloseCode
 
 from midas_ray.simulate.connection import Connection
-from midas_ray.simulate.faults import ON_CONNECTION, PATIENCE_S, Fault, FaultScript, Kind
+from midas_ray.simulate.faults import ON_CONNECTION, PATIENCE_S, SNAPSHOTS, Fault, FaultScript, Kind
 from midas_ray.simulate.faults_frames import Disturbance
 from midas_ray.simulate.faults_log import FaultLog
 
@@ -25,6 +25,7 @@ _ON_FRAMES = frozenset(
     {Kind.DROP, Kind.DUPLICATE, Kind.REORDER, Kind.MALFORMED, Kind.TRUNCATED, Kind.SILENT, Kind.WRONG_ROUTE}
     | {Kind.ACK_WITHOUT_DATA}
 )
+_ON_SYMBOL = SNAPSHOTS | {Kind.VENUE_GAP, Kind.DELIST, Kind.CONTRACT_CHANGE}
 _ON_HEIRS = frozenset({Kind.ACK_WITHOUT_DATA, Kind.WRONG_ROUTE})
 
 
@@ -153,7 +154,7 @@ class Director:
                 return None
             active.connections = chosen
         else:
-            if fault.kind is not Kind.BURST and active.symbol is None:
+            if active.symbol is None and (fault.kind in _ON_SYMBOL or fault.provoke):
                 active.symbol = self._random.choice(self._symbols)
             if fault.kind is Kind.VENUE_GAP or fault.provoke:
                 active.stream = (fault.stream or "depth") if fault.kind is Kind.VENUE_GAP else "depth"

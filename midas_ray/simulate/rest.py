@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Protocol
 
 import msgspec
 
-from midas_ray.simulate.feed import SymbolFeed
 from midas_ray.simulate.market import BookSnapshot
 from midas_ray.simulate.symbols import SymbolSpec
 from midas_ray.simulate.wire import Format, Wire
@@ -66,6 +66,28 @@ def snapshot_body(wire: Wire, book: BookSnapshot, now_ms: int) -> str:
     return wire.render("snapshot", *levels, **fields)
 
 
+class Quoted(Protocol):
+    """What REST asks of a market: see `Market`."""
+
+    spec: SymbolSpec
+
+    @property
+    def open_interest_lots(self) -> int: ...
+
+    def snapshot(self, limit: int, id_share: float = 0.0) -> BookSnapshot:
+        """The book now."""
+        ...
+
+
+class Listed(Protocol):
+    """A symbol that is listed: see `SymbolFeed`."""
+
+    wire: Wire
+
+    @property
+    def market(self) -> Quoted: ...
+
+
 def _present(*_: object) -> None:
     return None
 
@@ -81,7 +103,7 @@ class RestApi:
     def __init__(
         self,
         venue: Venue,
-        feeds: Mapping[str, SymbolFeed],
+        feeds: Mapping[str, Listed],
         id_share: Callable[[], float],
         weight_limit: int | None = None,
         book_of: Callable[[str, int], BookSnapshot | None] = _present,
@@ -121,7 +143,7 @@ class RestApi:
         used = {"X-MBX-USED-WEIGHT-1M": str(self.weights.used)}
         return Answer(answer.status, answer.body, {**answer.headers, **used})
 
-    def _feed(self, query: Mapping[str, str]) -> SymbolFeed | Answer:
+    def _feed(self, query: Mapping[str, str]) -> Listed | Answer:
         symbol = query.get("symbol")
         if not symbol:
             return _refusal(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
