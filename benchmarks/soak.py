@@ -15,14 +15,30 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.soak_judge import faults_done, judge_soak
 from benchmarks.soak_run import Course, Plan, midas, run
+from midas_ray.simulate.judge import Verdict
 
 
-def soak(plan: Plan) -> tuple[list[str], bool]:
-    """Run and judge one soak: (the report's lines, whether all is right)."""
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a soak. wrong: what is wrong besides the verdicts on the symbols."""
+
+    lines: list[str]
+    verdicts: list[Verdict]
+    wrong: list[str]
+
+    @property
+    def right(self) -> bool:
+        """Whether everything is as it must be."""
+        return not self.wrong and not any(verdict.wrong for verdict in self.verdicts)
+
+
+def soak(plan: Plan) -> Report:
+    """Run and judge one soak."""
     started_s = time.monotonic()
     course = asyncio.run(run(plan))
     wrong = _wrong_ends(course)
@@ -46,7 +62,7 @@ def soak(plan: Plan) -> tuple[list[str], bool]:
         *_memory(course),
         *(f"  {line}" for line in wrong),
     ]
-    return lines, not wrong and not any(verdict.wrong for verdict in verdicts)
+    return Report(lines, verdicts, wrong)
 
 
 def _wrong_ends(course: Course) -> list[str]:
@@ -94,11 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mode=values.mode,
         connections=values.connections,
     )
-    lines, right = soak(plan)
-    print("\n".join([*lines, "all right" if right else f"WRONG; everything is kept in {folder}"]))
-    if right and values.keep is None:
+    report = soak(plan)
+    print("\n".join([*report.lines, "all right" if report.right else f"WRONG; everything is kept in {folder}"]))
+    if report.right and values.keep is None:
         shutil.rmtree(folder)
-    return 0 if right else 1
+    return 0 if report.right else 1
 
 
 if __name__ == "__main__":
