@@ -332,7 +332,7 @@ class Group:
         capture = self.symbols.get(item.stream.partition(b"@")[0].decode("utf-8", "replace"))
         if capture is not None:
             return [(capture, None)]
-        if item.stream:
+        if item.stream and not item.stream.startswith(b"!"):
             return []  # of a symbol that was removed while its last frames were on their way
         names = self._carried.get(item.conn, set())
         found = {id(owner): owner for name in names if (owner := self._kinds.get(name, (None,))[0]) is not None}

@@ -30,7 +30,7 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 """Largest message taken; the library's default of 1 MiB is below some snapshots."""
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
-STABLE_S = 60.0
+STABLE_S = 10.0
 """A connection that lived so long starts the backoff anew. Shorter ones count as failures: a server that accepts and
 closes would else be called without a pause."""
 FLOW_S = 10.0
@@ -166,7 +166,7 @@ class Session:
         if payload.startswith(_STREAM_HEAD):
             stream = payload[len(_STREAM_HEAD) : payload.find(b'"', len(_STREAM_HEAD))]
             self._link.watch.seen(self.name, stream, mono_ns / 1e9)
-        elif _SHUTDOWN in payload:
+        if (not stream or stream.startswith(b"!")) and _SHUTDOWN in payload:
             self._link.renew("the exchange shuts this server down", self)
         self._link.inbox.put(Arrival(recv_ns, mono_ns, self.name, stream, payload))
 
