@@ -99,6 +99,7 @@ class Recorder:
         self._connections = connections
         self._degraded_ns: int | None = None
         self._dropped_before = 0
+        self._most_held_bytes = 0
         self._dropping: set[str] = set()
         self._newest: tuple[int, int | None] = (0, None)
         self._last_trade: tuple[int | None, int | None] = (None, None)
@@ -272,15 +273,16 @@ class Recorder:
 
     def recover(self, recv_ns: int, mono_ns: int | None) -> bool:
         """Try to write what is held; True where nothing is wrong (any more). Call it each second after a failure."""
-        held_bytes = self.held_bytes
+        self._most_held_bytes = max(self._most_held_bytes, self.held_bytes)
         if not self._journal.recover():
             return False
         if self._degraded_ns is not None:
             dropped = self.counters.dropped - self._dropped_before
             self._degraded_ns, self._dropped_before = None, self.counters.dropped
             self._dropping.clear()
-            fields = {"held_bytes": held_bytes, "dropped": dropped}
+            fields = {"held_bytes": self._most_held_bytes, "dropped": dropped}
             self._write_event(recv_ns, mono_ns, "collector", "recovered", fields)
+        self._most_held_bytes = 0
         return True
 
     def close(self, recv_ns: int, mono_ns: int | None, reason: str) -> Path | None:

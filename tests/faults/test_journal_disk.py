@@ -176,8 +176,11 @@ def test_what_is_held_is_told_and_packed_small(tmp_path: Path) -> None:
         assert "No space left on device" in str(recorder.failure)
         assert recorder.held_bytes < sum(map(len, frames.values())) / 2
         held = recorder.held_bytes
+    for first in (1, 2, 3, 2):  # the disk takes some of it, then no more
+        with Disk(dict.fromkeys(range(first, 100), (errno.ENOSPC, 0.5))).broken():
+            assert not recorder.recover(START_NS + HOUR_NS - 1, 40_000)
+    assert 0 < recorder.held_bytes < held
     assert recorder.recover(START_NS + HOUR_NS - 1, 40_000)
-    assert recorder.held_bytes < held
     recorder.close(START_NS + HOUR_NS - 1, 40_001, "end")
     lines = assert_holds_all(tmp_path, frames)
     degraded, recovered = (line for line in lines if line.get("event") in ("degraded", "recovered"))
