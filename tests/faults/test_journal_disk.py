@@ -188,7 +188,8 @@ def test_what_is_held_is_told_and_packed_small(tmp_path: Path) -> None:
     assert degraded["reason"] == f"cannot write {tmp_path}/raw/venue={VENUE}/symbol={SYMBOL}/date=2026-01-01/" + (
         f"{START_NS}-{os.getpid()}.jsonl.zst.open: No space left on device"
     )
-    assert (recovered["held_bytes"], recovered["dropped"]) == (held, 0)
+    assert held <= recovered["held_bytes"] < 2 * held
+    assert recovered["dropped"] == 0
 
 
 def test_what_memory_has_no_room_for_is_a_gap_because_of_the_disk(tmp_path: Path) -> None:
