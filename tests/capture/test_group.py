@@ -168,7 +168,7 @@ async def test_refused_snapshots_are_kept_and_waited_for(tmp_path: Path) -> None
 
 async def test_rotation_by_size_keeps_every_frame_and_each_file_stands_alone(tmp_path: Path) -> None:
     async with ScriptedExchange() as exchange, collecting(exchange.url, tmp_path, journal_max_mb=1) as collector:
-        collector.recorder._max_bytes = 500
+        collector.recorder._journal._max_bytes = 2000
         await _live(exchange, collector)
         for size in range(1, 300):
             await exchange.depth({f"{50 + size / 10:.1f}": str(size)}, {})
