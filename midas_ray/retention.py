@@ -8,7 +8,7 @@ from midas_ray import console
 from midas_ray.capture.journal import OPEN_SUFFIX
 from midas_ray.errors import UsageError
 from midas_ray.settings import CleanData
-from midas_ray.stats import CLEAN_TABLES
+from midas_ray.stats_read import CLEAN_TABLES
 from midas_ray.storage import Partition, Storage
 
 TABLES = ("raw", *(f"clean/{table}" for table in CLEAN_TABLES), "clean/manifest", "features", "feature_stats")

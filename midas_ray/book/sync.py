@@ -129,6 +129,11 @@ class BookSync:
         """Exchange time of the last applied event: the running maximum along the chain."""
         return int(self.state[k.CLOCK_MS])
 
+    @property
+    def knows_until_ms(self) -> int:
+        """Up to where rows are written once no more event comes before; without end while no collector runs."""
+        return 2**62 if self.state[k.STATE] == k.NO_ROWS else max(self.clock_ms, self._seen_ms)
+
     def opened(self) -> list[Action]:
         """A collector starts: whatever was known before is not continued."""
         self._write_unlive_rows()

@@ -71,14 +71,16 @@ def hour_keys(files: list[RawFile], settings: BookSettings) -> dict[int, str]:
         near = [file for file in files if hour - 1 <= file.hour <= hour + 1]
         before = [file for file in files if file.hour < hour - 1][-1:]
         inputs = [[file.path, file.size] for file in (*before, *near)]
-        goes_on = files[-1].hour > hour + 1  # else what is lost at its end is in its own ledger
+        following = next((file for file in files if file.hour > hour + 1), None)
+        # Whether data follow decides on what is lost at the hour's end; where the next hour has none, they fill it up.
+        after = following and (near[-1].hour > hour or [following.path, following.size])
         body = [
             SCHEMA_VERSION,
             code_version("venues", "book", "reconstruct"),
             settings.snapshot_interval_ms,
             settings.order_book_depth,
             inputs,
-            goes_on,
+            after,
         ]
         keys[hour] = hashlib.sha256(json.dumps(body).encode()).hexdigest()
     return keys

@@ -93,11 +93,16 @@ class HourReplay:
                 headed = b'"kind":"ws"' not in block[: block.find(b"\n") + 1][:200]
                 if not headed:
                     self.headless.add(first_recv_ns(block) // HOUR_NS)
-            if first_recv_ns(block) > self._last_ms * 10**6 + SKEW_NS:
+            if first_recv_ns(block) > self._last_ms * 10**6 + SKEW_NS and not self.waits:
                 self._cut = True
                 return
             for batch in self._reader.read(block):
                 self._take(batch)
+
+    @property
+    def waits(self) -> bool:
+        """No depth event was met yet behind the hours: their last rows are not written."""
+        return not self._book.finished and self._book.knows_until_ms < self._last_ms
 
     def finish(self, *, goes_on: bool) -> None:
         """No more files: write what is left of the book's rows and settle the ledger.

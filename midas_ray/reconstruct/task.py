@@ -98,7 +98,7 @@ def reconstruct_hours(data_dir: str, task: HourTask, settings: BookSettings) -> 
         files = raw_files(storage, task.venue, task.symbol)
         goes_on = False
         for file in files[first_file(storage, files, task.first_hour) :]:
-            if file.first_recv_ns > (task.last_hour + 1) * HOUR_NS + SKEW_NS:
+            if file.first_recv_ns > (task.last_hour + 1) * HOUR_NS + SKEW_NS and not replay.waits:
                 goes_on = True
                 break
             replay.feed(file_blocks(storage, file))

@@ -47,7 +47,7 @@ class TradeBreaks:
         first, last = min(recv_ns), max(recv_ns)
         if any(first <= loss.recv_ns <= last for loss in self.opens):
             return "down"
-        said = [loss for loss in self.missed if first <= loss.recv_ns <= last + MISSED_SLACK_NS]
+        said = [loss for loss in self.missed if first < loss.recv_ns <= last + MISSED_SLACK_NS]
         if said:
             return min(said, key=lambda loss: abs(loss.recv_ns - last)).cause
         lost = [loss for loss in self.losses if first <= loss.recv_ns <= last and _concerns(loss, kinds)]
@@ -55,8 +55,9 @@ class TradeBreaks:
 
     def after(self, recv_ns: int, kinds: frozenset[str]) -> Loss | None:
         """The loss that weighs most of those after the last trade, which was received at this time."""
-        for losses in (self.opens, self.missed, self.losses):
-            later = [loss for loss in losses if loss.recv_ns > recv_ns and _concerns(loss, kinds)]
+        for losses, at_once_ns in ((self.opens, 0), (self.missed, 1), (self.losses, 0)):
+            # A `missed` of the very moment of the last trade is about what is missing before that one.
+            later = [loss for loss in losses if loss.recv_ns >= recv_ns + at_once_ns and _concerns(loss, kinds)]
             if later:
                 return later[0]
         return None

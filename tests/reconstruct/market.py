@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from midas_ray.capture.journal import seal
 from midas_ray.capture.recorder import Recorder
 from midas_ray.venues import get_venue
 
@@ -29,11 +30,10 @@ class Market:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        numbers = itertools.count(1)
         self.venue = get_venue("binance-futures")
-        self.recorder = Recorder(
-            self.venue, self.symbol, self.root, next_n=lambda: next(numbers), streams=["depth", "trade"]
-        )
+        self.recorder = self._new_recorder()
+        self.before: tuple[dict[str, Any], dict[str, list[list[str]]]] = ({}, {"b": [], "a": []})
+        self.agg_id = 50
         self.now_ms = START_MS
         self.last_id = 10**9
         self.trade_id = 100
@@ -51,7 +51,35 @@ class Market:
     def close(self) -> None:
         self.recorder.close(self.recv_ns, None, "end")
 
-    def snapshot(self) -> None:
+    def _new_recorder(self) -> Recorder:
+        numbers = itertools.count(1)
+        return Recorder(self.venue, self.symbol, self.root, next_n=lambda: next(numbers), streams=["depth", "trade"])
+
+    def restart(self, down_ms: int, *, kill: bool = False) -> None:
+        """The collector ends, or is killed and its file sealed at the next start; another begins later."""
+        path = self.recorder.path
+        if not kill:
+            self.close()
+        elif path is not None:
+            self.recorder.flush()
+            seal(path)
+        self.now_ms += down_ms
+        self.recorder = self._new_recorder()
+        self.open()
+
+    def event(self, event: str, **fields: Any) -> None:
+        self.recorder.event(self.recv_ns, None, "t", event, **fields)
+
+    def agg_trade(self, n: int = 2) -> None:
+        """`n` single trades that come as one aggregate."""
+        first = self.trade_id + 1
+        self.trade_id += n
+        self.agg_id += 1
+        data = {"e": "aggTrade", "E": self.now_ms, "T": self.now_ms, "s": self.symbol.upper(), "a": self.agg_id}
+        data |= {"p": f"{min(self.asks) / 10:.1f}", "q": "0.005", "f": first, "l": self.trade_id, "m": False}
+        self.frame("aggTrade", data)
+
+    def snapshot(self, *, used: bool = True) -> None:
         """The REST answer of this moment."""
         limit = self.snapshot_limit
         body = {
@@ -60,10 +88,15 @@ class Market:
             "asks": [self._level(px, self.asks[px]) for px in sorted(self.asks)[:limit]],
         }
         path = f"{self.venue.depth_path}?symbol={self.symbol.upper()}&limit={limit}"
-        self.recorder.rest(self.recv_ns, None, "t", encode(body), status=200, sent_ns=self.recv_ns, path=path)
+        self.recorder.rest(
+            self.recv_ns, None, "t", encode(body), status=200, sent_ns=self.recv_ns, path=path, used=used
+        )
 
-    def depth(self, after_ms: int, *, send: bool = True, twice: bool = False) -> None:
-        """A random change of the book `after_ms` later; `send` False loses it on the way."""
+    def depth(self, after_ms: int, *, send: bool = True, twice: bool = False, overlap: bool = False) -> None:
+        """A random change of the book `after_ms` later; `send` False loses it on the way.
+
+        overlap: the event's window also holds the one before, as another connection cut it.
+        """
         self.now_ms += after_ms
         changes: dict[str, list[list[str]]] = {"b": [], "a": []}
         for side, book, sign in (("b", self.bids, -1), ("a", self.asks, 1)):
@@ -79,6 +112,11 @@ class Market:
         data = {"e": "depthUpdate", "E": self.now_ms + 1, "T": self.now_ms, "s": self.symbol.upper(), "U": first}
         data |= {"u": self.last_id, "pu": previous, **changes, "st": 1}
         self.truth.append((self.now_ms, dict(self.bids), dict(self.asks)))
+        earlier, earlier_changes = self.before
+        self.before = data, changes
+        if overlap and earlier:
+            data = data | {"U": earlier["U"], "pu": earlier["pu"]}
+            data |= {side: _last_of_each([*earlier_changes[side], *changes[side]]) for side in ("b", "a")}
         for _ in range((2 if twice else 1) if send else 0):
             self.frame("depth@100ms", data)
 
@@ -108,3 +146,7 @@ class Market:
     @staticmethod
     def _level(px: int, size: int) -> list[str]:
         return [f"{px / 10:.1f}", f"{size / 1000:.3f}"]
+
+
+def _last_of_each(levels: list[list[str]]) -> list[list[str]]:
+    return list({px: [px, size] for px, size in levels}.values())
