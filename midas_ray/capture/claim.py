@@ -32,10 +32,12 @@ def claim_symbol(root: Path, venue: str, symbol: str) -> Iterator[list[Path]]:
         except BlockingIOError:
             lock.seek(0)
             raise _held(root, symbol, lock.read()) from None
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
+        try:
+            lock.seek(0)
+            lock.truncate()
+            os.write(lock.fileno(), b"%d\n" % os.getpid())
+        except OSError as error:
+            raise StorageError(f"cannot write {path}: {error.strerror}; free space or fix permissions") from None
         yield seal_leftovers(folder)
 
 

@@ -5,6 +5,7 @@ flushed each second. `journal_file` writes one; here is what its lines are, and 
 """
 
 import base64
+import contextlib
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -192,7 +193,7 @@ def seal(growing: Path) -> Path | None:
     """Seal a file that a dead collector left open, keeping every readable line; gives its final name.
 
     The readable lines are written to a new file, which then replaces the old one. A file without a readable line is
-    removed; gives None. Raises StorageError.
+    removed; gives None. Raises StorageError, the old file as it was.
     """
     final = growing.with_name(growing.name.removesuffix(".open"))
     temporary = final.with_name(f".tmp-{final.name}")
@@ -203,6 +204,8 @@ def seal(growing: Path) -> Path | None:
             temporary.unlink()
         growing.unlink()
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()  # it must not take the space that is missing
         raise StorageError(f"cannot seal {growing}: {error.strerror}; free space or fix permissions") from None
     return final if final.exists() else None
 
