@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from midas_ray.book.sync import FetchSnapshot, Gap
 from midas_ray.capture import recorder as recorder_module
 from midas_ray.capture.journal import read_blocks, ws_line
+from midas_ray.capture.journal_run import HOUR_NS
 from midas_ray.capture.recorder import Recorder
 from midas_ray.venues import get_venue
 
@@ -204,3 +205,16 @@ def test_the_head_says_how_many_connections_carry_each_stream(tmp_path: Path) ->
     each, _ = record(tmp_path, [combined("depth", 0)], strict=True)
     assert journal(tmp_path)[0]["connections"] == 2
     assert each.failure is None
+
+
+def test_a_snapshot_that_waits_at_a_files_end_is_given_up(tmp_path: Path) -> None:
+    """Who reads the next file alone does not know of it."""
+    each = make(tmp_path)
+    each.open(START_NS, 0)
+    each.rest(START_NS, 0, "rest", SNAPSHOT, status=200, sent_ns=START_NS, path=PATH)
+    each.frame(START_NS, 0, "a-1", combined("depth", 0))
+    ahead = SNAPSHOT.replace(b"1000", b"1015").replace(b'["99.5"', b'["50.0","7"],["99.5"')
+    each.rest(START_NS, 0, "rest", ahead, status=200, sent_ns=START_NS, path=PATH)
+    each.frame(START_NS + HOUR_NS, 0, "a-1", combined("depth", 1))
+    assert each.book.last_id == 1020
+    assert "50.0" not in [px for px, _ in each.book.ladder.levels_text(0, each.book.scale)]
