@@ -20,7 +20,7 @@ UNFLUSHED_MS = 2500
 """A kill may cost the last second (flushed each second), and flushing takes its time on a busy machine."""
 START_MS = 45_000
 """How long after its start a collector may take to have the book again: interpreter, kernels, refused snapshots."""
-SLACK_MS = 1500
+SLACK_MS = 1000
 """How far a fault's log entry may be from the frames it took: what was queued goes with a connection."""
 WINDOW_MS = 100
 """How old a row may be where a connection whose windows end at another phase carries the book alone."""
@@ -47,7 +47,7 @@ def judge_soak(plan: Plan, course: Course) -> list[Verdict]:
     for symbol in plan.symbols:
         truth = read_true_market(plan.truth_dir, symbol)
         spans = capture_spans(plan.data_dir, symbol)
-        explanations = [*_downs(course, truth), *_faults(plan, log, symbol)]
+        explanations = [*_downs(course, truth), *_faults(plan, log, symbol, course.offset_ms)]
         verdicts.append(
             judge(
                 truth,
@@ -92,7 +92,8 @@ def _downs(course: Course, truth: TrueMarket) -> Iterator[Explanation]:
     """Times in which no collector ran: a gap `down` must lie in one of them, from the last event kept to the first."""
     spans: list[tuple[int, int]] = []
     for life, after in zip(course.lives, course.lives[1:], strict=False):
-        start_ms, end_ms = life.ended_ms - UNFLUSHED_MS, after.started_ms + START_MS
+        start_ms = life.ended_ms + course.offset_ms - UNFLUSHED_MS
+        end_ms = after.started_ms + course.offset_ms + START_MS
         if spans and start_ms <= spans[-1][1]:
             start_ms = spans.pop()[0]
         spans.append((start_ms, end_ms))
@@ -110,16 +111,16 @@ def _widened(clock_ms: Ints, start_ms: int, end_ms: int) -> tuple[int, int]:
     return first, int(clock_ms[after]) if after < len(clock_ms) else end_ms
 
 
-def _faults(plan: Plan, log: Iterable[dict[str, Any]], symbol: str) -> Iterator[Explanation]:
+def _faults(plan: Plan, log: Iterable[dict[str, Any]], symbol: str, offset_ms: int) -> Iterator[Explanation]:
     """What the fault log says was lost on every connection; and where rows may be older by a connection's windows."""
     faults = plan.script().faults
-    entries = list(log)
-    last_ms = max((entry["at_ns"] // 10**6 for entry in entries), default=0) + 60_000
-    ends = {entry["index"]: entry["at_ns"] // 10**6 for entry in entries if entry["action"] == "end"}
-    for entry in entries:
+    entries = [(entry, entry["at_ns"] // 10**6 + offset_ms) for entry in log]
+    last_ms = max((at_ms for _, at_ms in entries), default=0) + 60_000
+    ends = {entry["index"]: at_ms for entry, at_ms in entries if entry["action"] == "end"}
+    for entry, at_ms in entries:
         if entry["action"] != "start":
             continue
-        fault, start_ms = faults[entry["index"]], entry["at_ns"] // 10**6 - SLACK_MS
+        fault, start_ms = faults[entry["index"]], at_ms - SLACK_MS
         end_ms = ends.get(entry["index"], last_ms) + SLACK_MS
         stream = entry.get("stream")
         if fault.kind is Kind.OVERLAP:

@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,14 +86,15 @@ class Life:
 
 @dataclass(slots=True)
 class Course:
-    """What happened to the processes."""
+    """What happened to the processes. offset_ms: the exchange's clock less this machine's."""
 
+    offset_ms: int = 0
     lives: list[Life] = field(default_factory=list)
     exchange_exit: int | None = None
 
 
 def now_ms() -> int:
-    """Wall clock, which the simulated exchange follows."""
+    """This machine's clock."""
     return time.time_ns() // 10**6
 
 
@@ -165,12 +167,19 @@ async def run(plan: Plan) -> Course:
     serve += ["--seed", str(plan.seed), "--truth", str(plan.truth_dir), "--faults", str(plan.folder / "faults.jsonl")]
     async with process(plan.folder / "exchange.log", *serve, pipe=True) as exchange:
         url = await listening_url(exchange)
+        course.offset_ms = await asyncio.to_thread(exchange_offset_ms, url)
         start_s = time.monotonic()
         kills = [start_s + at_s for at_s in plan.kill_times_s()]
         over = asyncio.create_task(_faults_over(plan, len(script.faults), start_s + max(plan.seconds, script.needs_s)))
         await _collect(plan, url, kills, over, course)
         course.exchange_exit = await ended(exchange, signal.SIGTERM)
     return course
+
+
+def exchange_offset_ms(url: str) -> int:
+    """The exchange's clock less this machine's: its markets were made before it began to serve."""
+    with urllib.request.urlopen(f"{url}/fapi/v1/time", timeout=START_S) as answer:
+        return int(msgspec.json.decode(answer.read())["serverTime"]) - now_ms()
 
 
 async def _faults_over(plan: Plan, count: int, planned_s: float) -> None:

@@ -43,6 +43,10 @@ class Explanation:
             return self.start_ms <= start_ms and end_ms <= self.end_ms
         return start_ms <= self.end_ms and self.start_ms <= end_ms
 
+    def opens(self, stream: str, start_ms: int) -> bool:
+        """Whether a gap of this stream, of whatever cause, may have begun with it."""
+        return bool(self.causes) and self.stream in (None, stream) and self.start_ms <= start_ms <= self.end_ms
+
 
 @dataclass(slots=True)
 class Verdict:
@@ -220,8 +224,19 @@ def _judge_gaps(verdict: Verdict, gaps: pl.DataFrame, explanations: Sequence[Exp
         stream, cause, span = str(gap["stream"]), str(gap["cause"]), (int(gap["start_ms"]), int(gap["end_ms"]))
         key = f"{stream}/{cause}"
         verdict.gaps[key] = verdict.gaps.get(key, 0) + 1
-        explained = any(each.explains(stream, cause, *span) for each in explanations)
+        explained = _is_explained(stream, cause, *span, explanations)
         if not explained or gap["fault"] != WHOSE.get(cause, "collector"):
             verdict.gaps_false += 1
             what = f"blamed on the {gap['fault']}" if explained else "without a reason"
             verdict.examples.append(f"{verdict.symbol} gap {what}: {key} {span[0]} to {span[1]}")
+
+
+def _is_explained(stream: str, cause: str, start_ms: int, end_ms: int, explanations: Sequence[Explanation]) -> bool:
+    """By one explanation, or by one that opened the gap and another, in which it went on, that gave it its cause."""
+    if any(each.explains(stream, cause, start_ms, end_ms) for each in explanations):
+        return True
+    opened = any(each.opens(stream, start_ms) and not each.within for each in explanations)
+    return opened and any(
+        each.within and each.explains(stream, cause, each.start_ms, end_ms) and each.start_ms > start_ms
+        for each in explanations
+    )

@@ -228,6 +228,9 @@ def test_losses_that_the_ledger_names_are_no_defects(truth: TrueMarket, clean: C
     assert verdict.wrong == 0
     shorter = Explanation("down", start_ms + 1, end_ms, frozenset({"down"}), within=True)
     assert verdict_of(truth, damaged, clean, shorter).gaps_false == 2
+    before = Explanation("venue gap", start_ms - 50, start_ms + 50, frozenset({"venue"}))
+    assert verdict_of(truth, damaged, clean, shorter, before).gaps_false == 0
+    assert verdict_of(truth, damaged, clean, before).gaps_false == 2
 
 
 def test_an_older_row_is_told_apart_only_where_depth_was_disturbed(truth: TrueMarket, clean: Clean) -> None:
