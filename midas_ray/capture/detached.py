@@ -51,6 +51,7 @@ def start_group(root: Path, group: str) -> Any:
             scheduling_strategy="SPREAD",
             max_restarts=-1,
             max_task_retries=-1,
+            runtime_env={"env_vars": {"RAY_worker_niceness": "0"}},
         )
         .remote(group, str(root))
     )

@@ -125,7 +125,7 @@ def processes(head: Head) -> list[Any]:
 
 def is_running(head: Head) -> bool:
     """Whether its processes are there and its control store takes connections."""
-    if not processes(head):
+    if not any(_is_raylet(process) for process in processes(head)):
         return False
     host, _, port = head.gcs_address.rpartition(":")
     try:
@@ -203,7 +203,7 @@ def start_head(root: Path, dashboard_port: int) -> Head:
 def _write_pid(root: Path, head: Head) -> None:
     """For a supervisor: the process that ends when any part of the head does that the collectors need."""
     for process in processes(head):
-        if process.name() == "raylet":
+        if _is_raylet(process):
             pid_path(root).write_text(f"{process.pid}\n")
 
 
@@ -219,6 +219,16 @@ def stop_head(root: Path, head: Head) -> None:
     shutil.rmtree(head.temp_dir, ignore_errors=True)
     pid_path(root).unlink(missing_ok=True)
     _head_path(root).unlink(missing_ok=True)
+
+
+def _is_raylet(process: Any) -> bool:
+    """Without it nothing of the head works, and its other processes stay."""
+    import psutil
+
+    try:
+        return bool(process.name() == "raylet")
+    except psutil.Error:
+        return False  # it has ended
 
 
 def _is_collector(process: Any) -> bool:

@@ -188,7 +188,11 @@ def _kept_symbols(root: Path, plan: Plan, symbols: tuple[str, ...]) -> tuple[str
 
 def _stop_collectors(head: Head) -> None:
     """Stop every collector of the head, telling what each sealed. One that does not answer ends with the head."""
-    head_node.connect(head)
+    try:
+        head_node.connect(head)
+    except HeadError as error:
+        console.err.print(f"{error}; ending it")
+        return
     import ray
 
     from midas_ray.capture.detached import find_collectors, stop_collectors
