@@ -141,11 +141,11 @@ class ContractWatch(Poll):
     async def look(self) -> None:
         """Ask once and deliver what changed. Raises VenueError."""
         symbols = tuple(self._symbols())
+        self._known = {symbol: terms for symbol, terms in self._known.items() if symbol in symbols}
+        self._suspect.intersection_update(symbols)
         if not symbols:
             return
         listed = await self._rest.contracts(symbols)
-        self._known = {symbol: terms for symbol, terms in self._known.items() if symbol in symbols}
-        self._suspect.intersection_update(symbols)
         for symbol in symbols:
             self._compare(symbol, listed.get(symbol))
 

@@ -74,12 +74,14 @@ async def test_the_clocks_difference_is_measured() -> None:
     ahead_ms = 7000
 
     def late(_request: web.Request) -> web.Response:
-        return web.json_response({"serverTime": time.time_ns() // 10**6 + ahead_ms})
+        server_ms = time.time_ns() // 10**6 + ahead_ms
+        return web.json_response({"serverTime": server_ms}, headers={"X-MBX-USED-WEIGHT-1M": "500"})
 
     async with serving({FUTURES.time_path: late}) as url, RestClient(FUTURES, url) as rest:
         sample = await rest.clock()
         assert sample.round_trip_ms > 0
         assert abs(sample.offset_ms - ahead_ms) <= sample.round_trip_ms / 2 + 0.5
+        assert (await rest.limits.state()).used_weight == 500  # other programs' weight, too
 
 
 @pytest.mark.parametrize("venue", ["binance-futures", "binance-spot"])
@@ -109,7 +111,8 @@ async def test_spot_is_asked_by_name_and_for_all_where_it_knows_one_not() -> Non
 
 
 async def test_terms_are_found_by_filter_type() -> None:
-    def info(_request: web.Request) -> web.Response:
+    def info(request: web.Request) -> web.Response:
+        assert not request.query  # futures tell of all
         return web.json_response({"rateLimits": [], "symbols": [listing("BTCUSDT"), listing("OLDUSDT", "SETTLING")]})
 
     async with serving({FUTURES.exchange_info_path: info}) as url, RestClient(FUTURES, url) as rest:
@@ -128,7 +131,7 @@ async def test_the_most_traded_are_trading_perpetuals_in_usdt() -> None:
         *(listing("OLDUSDT", "SETTLING"), listing("BTCUSDC", quote="USDC")),
         listing("BTCUSDT_261225", kind="CURRENT_QUARTER"),
     ]
-    values = {"SOLUSDT": "9.5", "BTCUSDT": "1000.0", "ETHUSDT": "200"}
+    values = {"SOLUSDT": "9.55555555", "BTCUSDT": "1000.0", "ETHUSDT": "200"}
     values |= dict.fromkeys(["OLDUSDT", "BTCUSDC", "BTCUSDT_261225"], "99999")
     routes: dict[str, Handler] = {
         FUTURES.exchange_info_path: lambda _: web.json_response({"rateLimits": [], "symbols": listed}),

@@ -122,13 +122,14 @@ async def test_a_repetition_is_as_urgent_as_what_it_repeats() -> None:
         exchange.refusals = [(500, "down", {}), (500, "down", {})]
         it.fetcher.request("gap")
         await it.came(3)
+        exchange.refusals = [(500, "down", {})]
         it.fetcher.request("thin")
-        await it.came(4)
-        it.fetcher.request("start")
         await it.came(5)
+        it.fetcher.request("start")
+        await it.came(6)
     gap, thin, start = Priority.SNAPSHOT_GAP, Priority.SNAPSHOT_THIN, Priority.SNAPSHOT_START
-    assert gate.asked == [gap, gap, gap, thin, start]
-    assert [answer.status for answer, _ in it.delivered] == [500, 500, 200, 200, 200]
+    assert gate.asked == [gap, gap, gap, thin, thin, start]
+    assert [answer.status for answer, _ in it.delivered] == [500, 500, 200, 500, 200, 200]
     assert it.fetcher.last_error is None
 
 
