@@ -30,12 +30,13 @@ class LedgerRow(NamedTuple):
 class CleanDay:
     """What the clean tables hold of a day. Times in microseconds since 1970.
 
-    live_us: of its live rows. first_live_us: where the first of them begins. rows_us: (first, last] of its grid rows.
-    trades_us: first and last print. unheard_us: with rows, while nobody listened to trades. listens: somebody did.
-    doubts: why what it holds proves nothing.
+    live_us: of its live rows, grid_us: of all its grid rows. first_live_us: where the first live one begins.
+    rows_us: (first, last] of its grid rows. trades_us: first and last print. unheard_us: with rows, nobody listening
+    to trades. listens: somebody did. doubts: why what it holds proves nothing.
     """
 
     live_us: int = 0
+    grid_us: int = 0
     first_live_us: int | None = None
     rows_us: tuple[int, int] | None = None
     trades_us: tuple[int, int] | None = None

@@ -28,7 +28,7 @@ Key = tuple[str, date]
 @dataclass(slots=True)
 class DayStats:
     """A symbol's day. rows: per clean table. span: first and last moment of the book's rows (of the prints without a
-    book, of raw files without those). collected_s: how long raw was written. clean: None without clean files."""
+    book, of raw files without those). collected_s: how long a collector ran. clean: None without clean files."""
 
     raw_files: int = 0
     growing_files: int = 0
@@ -134,6 +134,7 @@ def _add_book(day: DayStats, table: pa.Table, metadata: dict[bytes, bytes]) -> N
     before = clean.rows_us or (first_us, last_us)
     clean.rows_us = min(first_us, before[0]), max(last_us, before[1])
     clean.live_us += len(live) * step_us
+    clean.grid_us += len(frame) * step_us
     if len(live):
         begins_us = int(live[0]) - step_us
         clean.first_live_us = begins_us if clean.first_live_us is None else min(begins_us, clean.first_live_us)
@@ -192,6 +193,8 @@ def _judge(days: dict[Key, DayStats], symbol: str, ledger: list[LedgerRow]) -> N
         if name == symbol and figures.clean is not None:
             figures.clean.doubts = figures.completeness.doubts
             clean[day] = figures.clean
+            if figures.clean.grid_us and not any(NOT_RECONSTRUCTED in doubt for doubt in figures.clean.doubts):
+                figures.collected_s = figures.clean.grid_us / 1e6  # better than the times of files
             spans = [span for span in (figures.clean.rows_us, figures.clean.trades_us) if span is not None]
             if spans:
                 figures.span = _utc(spans[0][0]), _utc(spans[0][1])

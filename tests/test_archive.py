@@ -1,5 +1,6 @@
 """`midas_ray.open`: lazy frames of every table, with the days that are asked for and no more."""
 
+import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -72,6 +73,20 @@ def test_a_gap_is_found_from_either_side(folder: Path) -> None:
     assert data.gaps("testusdt", None, "2026-01-04T23:59:30").collect().height == 1
     assert data.gaps("testusdt", "2026-01-05T00:04", None).collect().height == 1
     assert data.gaps("testusdt", "2026-01-05T00:06", None).collect().height == 0
+
+
+def test_ledgers_with_and_without_fault_lie_side_by_side_and_foreign_files_are_left_alone(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    storage = Storage(str(tmp_path))
+    (path,) = storage.list_files("clean/gaps", ".parquet")
+    table = storage.read_parquet(path)
+    storage.write_parquet(path.replace("00.parquet", "01.parquet"), table.drop_columns(["fault"]))
+    storage.write_bytes(path.replace("00.parquet", "mine.parquet"), b"no Parquet")
+    gaps = midas_ray.open(str(tmp_path)).gaps("testusdt").collect()
+    assert dict(gaps.schema) == GAPS
+    assert gaps["fault"].to_list() == ["venue", "venue"]
 
 
 def test_a_span_without_rows_is_empty_but_typed(folder: Path) -> None:

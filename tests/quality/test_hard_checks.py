@@ -1,14 +1,19 @@
 """Every hard check passes on sound data, and fails, naming the value, where its defect is planted."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
 from midas_ray import tables
 from midas_ray.features.nulls import NullKind
 from midas_ray.features.registry import FEATURES, POSITION
-from midas_ray.quality.findings import CHECKS
+from midas_ray.quality.findings import CHECK, CHECKS
+from midas_ray.quality.run import scan
+from midas_ray.quality.source import Source
+from midas_ray.storage import Storage
 from tests.quality.conftest import Found, Validated
-from tests.quality.made_up import START_US, MadeUp, made_up
+from tests.quality.made_up import START_US, VENUE, MadeUp, made_up
 
 GAP_ROW = 605
 """A book row inside the depth gap."""
@@ -266,6 +271,11 @@ PLANTS = {
         lambda d: d.set("gaps", 0, end=pl.Series([START_US]).cast(tables.TIMESTAMP)[0]),
         "a depth gap that ends 600 s before it starts",
     ),
+    "ledger_ids: the wrong one is blamed for a gap": (
+        "ledger_ids",
+        lambda d: d.set("gaps", 0, fault="collector"),
+        "a gap of cause venue blamed on the collector",
+    ),
 }
 
 
@@ -304,6 +314,18 @@ def test_a_failed_hard_check_is_the_exit_code_and_in_both_reports(
     assert outcome.check("crossed_book")["examples"][0]["ts"] == "2026-01-05 00:00:10"
     assert "best bid 9000" in outcome.html
     assert "FAIL crossed_book" in capsys.readouterr().out
+
+
+def test_a_ledger_from_before_the_fault_and_foreign_files_pass(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    made_up().write(tmp_path)
+    for path in storage.list_files("clean/gaps", ".parquet"):
+        table = storage.read_parquet(path)
+        storage.write_parquet(path, table.drop_columns(["fault"]))
+        storage.write_bytes(path.replace("00.parquet", "mine.parquet"), b"no Parquet")
+    quality = scan(Source(storage, VENUE, ()))[0]
+    assert [name for name, count in quality.findings.counts.items() if count and CHECK[name].severity == "hard"] == []
+    assert [gap.fault for gap in quality.ledger.gaps] == ["venue", "network"]
 
 
 def test_ids_of_rows_that_are_no_prints_are_no_jump(found: Found) -> None:
