@@ -35,7 +35,7 @@ check: setup ## style, types and tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 bench: setup ## benchmarks, as ratios against a floor in the same run
-	@for name in simulate reconstruct features; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@for name in simulate reconstruct features capture; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 soak: setup ## ten minutes of scripted faults and kills, judged against the simulated exchange's own books
 	@$(BIN)/python -m benchmarks.soak $(ARGS)

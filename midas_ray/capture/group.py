@@ -29,11 +29,11 @@ from midas_ray.capture.links import Links
 from midas_ray.capture.polls import ClockMeter, ContractWatch, OpenInterest
 from midas_ray.capture.probe import TradeProbe
 from midas_ray.capture.rest import ClockSample, RestAnswer, RestClient
+from midas_ray.capture.routes import Routes
 from midas_ray.capture.symbol import SymbolCapture
 from midas_ray.capture.watch import Watch
 from midas_ray.errors import MidasError, StorageError, UsageError
 from midas_ray.settings import Collect
-from midas_ray.venues.base import StreamKind, frame_address
 from midas_ray.venues.messages import DepthUpdate
 
 FLUSH_S = 1.0
@@ -72,8 +72,7 @@ class Group:
         self._next_n = itertools.count(1).__next__
         self._claims: dict[str, contextlib.ExitStack] = {}
         self._past: dict[str, SymbolCapture] = {}
-        self._kinds: dict[bytes, tuple[SymbolCapture | None, StreamKind]] = {}
-        self._carried: dict[str, set[bytes]] = {}
+        self._routes = Routes(self.symbols)
         self._stop_reason: str | None = None
         self._stopping = asyncio.Event()
         self._paused_s = -OVERRUN_S
@@ -106,7 +105,7 @@ class Group:
         capture.clock_offset_ms = self._clock.offset_ms
         self._claims[symbol], self.symbols[symbol] = claim, capture
         self._past.pop(symbol, None)
-        self._know(capture)
+        self._routes.know(capture)
         if self.started.is_set():
             capture.opened()
             self._begin(capture)
@@ -226,10 +225,6 @@ class Group:
     def _subscribe(self) -> None:
         self.links.carry([stream for capture in self.symbols.values() for stream in capture.streams])
 
-    def _know(self, capture: SymbolCapture) -> None:
-        for stream in capture.streams:
-            self._kinds[stream.name.encode()] = (capture if stream.symbol else None, stream.kind)
-
     def _interest(self, symbol: str, answer: RestAnswer) -> None:
         self.inbox.put(Answer(symbol, answer, used=True))
 
@@ -278,7 +273,7 @@ class Group:
         never = not self.watch.speaks(stream) and self.watch.breaches(stream) >= FALLBACK_BREACHES
         if never and not any(other.kind == "aggTrade" for other in capture.streams):
             capture.fall_back()
-            self._know(capture)
+            self._routes.know(capture)
             self._subscribe()
 
     # --- the writer -------------------------------------------------------------------------------------------------
@@ -309,61 +304,25 @@ class Group:
 
     async def _handle(self, item: Arrival | Note | Answer | Leave) -> None:
         if isinstance(item, Arrival):
-            for capture, kind in self._addressees(item):
+            for capture, kind in self._routes.addressees(item):
                 if capture.recorder.rotation_due(item.recv_ns):
                     await asyncio.to_thread(capture.recorder.rotate_if_due, item.recv_ns, item.mono_ns)
                 capture.arrived(item, kind)
         elif isinstance(item, Answer):
             asker = self.symbols.get(item.symbol)
-            if asker is not None:
+            if asker is not None:  # else it was removed while the answer was on its way
                 asker.answered(item)
         elif isinstance(item, Note):
             self._noted(item)
         else:
             await self._leave(item)
 
-    def _addressees(self, item: Arrival) -> list[tuple[SymbolCapture, StreamKind | None]]:
-        """Whose frame it is. Control messages are of every symbol that the connection carries."""
-        known = self._kinds.get(item.stream)
-        if known is not None and known[0] is not None:
-            return [(known[0], known[1])]
-        if known is not None:
-            return self._addressee_in(item)
-        capture = self.symbols.get(item.stream.partition(b"@")[0].decode("utf-8", "replace"))
-        if capture is not None:
-            return [(capture, None)]
-        if item.stream and not item.stream.startswith(b"!"):
-            return []  # of a symbol that was removed while its last frames were on their way
-        names = self._carried.get(item.conn, set())
-        found = {id(owner): owner for name in names if (owner := self._kinds.get(name, (None,))[0]) is not None}
-        return [(capture, None) for capture in (found.values() or self.symbols.values())]
-
-    def _addressee_in(self, item: Arrival) -> list[tuple[SymbolCapture, StreamKind | None]]:
-        """Whose message it is, of a stream of all symbols; other symbols' are not ours to keep."""
-        try:
-            address = frame_address(item.payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return [(capture, None) for capture in self.symbols.values()]
-        capture = None if address is None else self.symbols.get(address[1])
-        return [] if address is None or capture is None else [(capture, address[0])]
-
     def _noted(self, note: Note) -> None:
         if self.inbox.pauses != self._pauses:
             self._pauses, self._paused_s = self.inbox.pauses, time.monotonic()
         overrun = note.event == "disconnect" and time.monotonic() - self._paused_s < OVERRUN_S
-        if note.event == "connect":
-            self._carried.setdefault(note.conn, set()).update(note.streams)
-        elif note.event == "disconnect":
-            self._carried.pop(note.conn, None)
-        kinds: dict[str, set[StreamKind]] = {}
-        for name in note.streams:
-            owner, kind = self._kinds.get(name, (None, None))
-            if kind is not None:
-                for capture in self.symbols.values() if owner is None else (owner,):
-                    kinds.setdefault(capture.symbol, set()).add(kind)
-        for symbol, of_symbol in kinds.items():
-            if symbol in self.symbols:
-                self.symbols[symbol].noted(note, of_symbol, overrun)
+        for capture, kinds in self._routes.concerned(note):
+            capture.noted(note, kinds, overrun)
 
     async def _leave(self, item: Leave) -> None:
         capture = self.symbols.pop(item.symbol, None)
@@ -371,9 +330,7 @@ class Group:
             if item.reason.startswith("delisted"):
                 capture.ended = "delisted"
                 self._past[item.symbol] = capture
-            for stream in capture.streams:
-                if stream.symbol:
-                    self._kinds.pop(stream.name.encode(), None)
+            self._routes.forget(capture)
             self._subscribe()
             task = self._tasks.pop(f"snapshots {item.symbol}", None)
             if task is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import structlog
 
 from midas_ray.capture.arrivals import Inbox
+from midas_ray.capture.connection import Wiring
 from midas_ray.capture.link import Link
 from midas_ray.capture.rest import RestClient
 from midas_ray.capture.watch import Breach, Watch
@@ -22,7 +23,15 @@ class Links:
     def __init__(
         self, settings: Collect, rest: RestClient, inbox: Inbox, watch: Watch, log: structlog.stdlib.BoundLogger
     ) -> None:
-        self._settings, self._rest, self._inbox, self._watch, self._log = settings, rest, inbox, watch, log
+        self._settings, self._watch = settings, watch
+        self._wiring = Wiring(
+            venue=rest.venue,
+            inbox=inbox,
+            watch=watch,
+            limits=rest.limits,
+            log=log,
+            exchange_url=settings.exchange_url,
+        )
         self._numbers = {letter: itertools.count(1) for letter in LETTERS}
         self._packs: list[tuple[str, list[Stream], list[Link]]] = []
         self._tasks: dict[Link, asyncio.Task[None]] = {}
@@ -49,7 +58,7 @@ class Links:
         for _, pack, _ in self._packs:
             pack[:] = [stream for stream in pack if stream in wanted]
         carried = {stream for _, pack, _ in self._packs for stream in pack}
-        most = self._rest.venue.streams_per_connection
+        most = self._wiring.venue.streams_per_connection
         for stream in wanted:
             if stream in carried:
                 continue
@@ -114,16 +123,11 @@ class Links:
         age_s = self._settings.connection_max_age
         numbers = self._numbers[letter]
         return Link(
-            self._rest.venue,
+            self._wiring,
             route,
             streams,
             letter,
-            inbox=self._inbox,
-            watch=self._watch,
-            limits=self._rest.limits,
-            log=self._log,
             new_name=lambda: f"{letter}-{next(numbers)}",
-            exchange_url=self._settings.exchange_url,
             # B is renewed half a life after A, so that one of them is always in the middle of its own.
             first_age_s=age_s if letter == LETTERS[0] else age_s / 2,
             age_s=age_s,

@@ -225,6 +225,8 @@ class RestClient:
 
 
 def _reason(error: aiohttp.ClientConnectorError) -> str:
+    if isinstance(error, aiohttp.ClientSSLError):
+        return f"its certificate is not trusted: {error.os_error}; SSL_CERT_FILE names further authorities"
     cause = error.os_error
     if cause.errno is not None and cause.errno > 0:
         return os.strerror(cause.errno).lower()

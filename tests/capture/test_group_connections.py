@@ -155,7 +155,7 @@ async def test_a_ban_is_waited_for(tmp_path: Path) -> None:
     async with ScriptedExchange() as exchange:
         exchange.handshakes = [(418, {"Retry-After": "1"})]
         async with collecting(exchange.url, tmp_path, connections=1, enable_klines=False) as collector:
-            state = await collector.group.links.all[0].limits.state()
+            state = await collector.group.links.all[0]._wiring.limits.state()
             await until(lambda: exchange.listeners == 1, "the connection after the ban")
             await _live(exchange, collector, 1)
             assert state.weight_limit > 0
