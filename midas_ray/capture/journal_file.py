@@ -19,8 +19,11 @@ from midas_ray.errors import StorageError
 FRAME_MAX_BYTES = 2**20
 FRAME_MAX_NS = 600 * 10**9
 
-BUFFER_BYTES = 2**20
-"""Lines that may wait for `flush` before `write` hands them on by itself."""
+BUFFER_BYTES = 2**17
+"""Lines that may wait for `flush` before `write` hands them on by itself: a Zstandard block."""
+
+PACK_BYTES = 2**20
+"""Lines that wait as they are after a failure; as many are then packed."""
 
 LINE_OVERHEAD_BYTES = 48
 """What a waiting line takes in memory beside its text."""
@@ -90,11 +93,12 @@ class JournalFile:
             self._flush(end_frame=True)
         self._lines.append(data)
         self._line_bytes += len(data)
-        if self._line_bytes >= BUFFER_BYTES:
-            if self.failure is not None and self._hold:
-                self._pack()
-            else:
-                self._flush(end_frame=False)
+        if self._line_bytes < BUFFER_BYTES:
+            return
+        if self.failure is None or not self._hold:
+            self._flush(end_frame=False)
+        elif self._line_bytes >= PACK_BYTES:
+            self._pack()
 
     def flush(self) -> None:
         """Everything written so far becomes readable on disk."""
