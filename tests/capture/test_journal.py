@@ -193,6 +193,22 @@ def test_seal_keeps_every_flushed_line_wherever_the_file_was_cut(
     assert len(lines) >= kept
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9])
+def test_seal_keeps_whole_lines_where_a_flush_was_cut_off(tmp_path: Path, share: float) -> None:
+    """A large flush is several Zstandard blocks, whose boundaries are in the middle of lines."""
+    file = JournalFile(tmp_path, "binance-futures", "btcusdt", START_NS)
+    lines = [event_line(START_NS, None, "a", n, "x", noise=os.urandom(64).hex()) for n in range(4000)]
+    file.write(b"".join(lines), START_NS)
+    file.abandon()
+    path = growing(tmp_path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    final = journal.seal(path)
+    assert final is not None
+    kept = read(final)
+    assert 0 < len(kept) < 4000
+    assert kept == [line.rstrip(b"\n") for line in lines[: len(kept)]]
+
+
 def test_file_that_cannot_be_created_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "raw").write_text("a file where the folder should be")
     with pytest.raises(StorageError, match="cannot create") as caught:

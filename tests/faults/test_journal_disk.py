@@ -208,14 +208,17 @@ def test_what_memory_has_no_room_for_is_a_gap_because_of_the_disk(tmp_path: Path
     (gap,) = take_snapshot(recorder, START_NS + 5, 1055)
     assert isinstance(gap, Gap)
     assert (gap.cause, gap.expected_id, gap.found_id) == ("disk", 1010, 1050)
-    recorder.close(START_NS + 6, 0, "end")
+    with Disk(dict.fromkeys(range(10**6), (errno.ENOSPC, 0.0))).broken():
+        recorder.flush()
+        recorder.drop(START_NS + 6, 0, "depth")
+    recorder.close(START_NS + 7, 0, "end")
     (path,) = sealed_files(tmp_path)
     lines = lines_of(path)
     assert [(line["stream"], line["cause"]) for line in lines if line.get("event") == "missed"] == [
-        ("depth", "disk"), ("trade", "disk"),
+        ("depth", "disk"), ("trade", "disk"), ("depth", "disk"),
     ]  # fmt: skip
-    (recovered,) = (line for line in lines if line.get("event") == "recovered")
-    assert recovered["dropped"] == recorder.counters.dropped == 4
+    assert [line["dropped"] for line in lines if line.get("event") == "recovered"] == [4, 1]
+    assert recorder.counters.dropped == 5
 
 
 def test_an_end_while_the_disk_fails_says_what_is_lost_and_leaves_the_rest_readable(tmp_path: Path) -> None:
