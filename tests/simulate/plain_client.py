@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import aiohttp
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from midas_ray.simulate.exchange import SimulatedExchange
@@ -42,9 +43,22 @@ class Session:
 
 
 class PlainClient:
-    """Connects, reads, reconnects at once; `subscribe`: by request instead of in the URL."""
+    """Connects, reads, reconnects at once; `subscribe`: by request instead of in the URL.
 
-    def __init__(self, url: str, streams: str = STREAMS, *, route: str = "/public", subscribe: bool = False) -> None:
+    patience_s: a connection on which a stream is silent for so long is given up.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        streams: str = STREAMS,
+        *,
+        route: str = "/public",
+        subscribe: bool = False,
+        patience_s: float | None = None,
+    ) -> None:
+        self._patience_s = patience_s
+        self._streams = streams.split("/")
         base = url.replace("http", "ws", 1) + route + "/stream"
         self.sessions: list[Session] = []
         self._names = streams.split("/") if subscribe else []
@@ -59,8 +73,7 @@ class PlainClient:
                 async with connect(self._url, max_queue=None, ping_interval=None, close_timeout=0.1) as socket:
                     if self._names:
                         await socket.send(json.dumps({"method": "SUBSCRIBE", "params": self._names, "id": 1}))
-                    async for frame in socket:
-                        session.frames.append(frame)
+                    await self._read(socket, session)
                     session.code = socket.close_code
             except InvalidStatus as error:
                 session.status = error.response.status_code
@@ -68,6 +81,18 @@ class PlainClient:
             except ConnectionClosed as error:
                 session.code = 1006 if error.rcvd is None else error.rcvd.code
             await asyncio.sleep(0.02)
+
+    async def _read(self, socket: ClientConnection, session: Session) -> None:
+        """Until the connection ends or is given up."""
+        seen_s = dict.fromkeys(self._streams, time.monotonic())
+        while self._patience_s is None or time.monotonic() - min(seen_s.values()) < self._patience_s:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience_s):
+                    frame = await socket.recv()
+                session.frames.append(frame)
+                name = str(frame)[11:].partition('"')[0]
+                if name in seen_s:
+                    seen_s[name] = time.monotonic()
 
     def messages(self, stream: str = "btcusdt@depth@100ms") -> list[dict[str, Any]]:
         """The whole messages of a stream on all its connections."""
@@ -79,8 +104,8 @@ async def faulty(
     *faults: Fault, clients: int = 2, streams: str = STREAMS, symbols: Iterable[str] = ("btcusdt",), **options: Any
 ) -> AsyncIterator[tuple[SimulatedExchange, list[PlainClient]]]:
     """An exchange with a script, and clients of it."""
-    script = FaultScript(faults, seed=1)
-    client_options = {key: options.pop(key) for key in ("route", "subscribe") if key in options}
+    script = options.pop("script", None) or FaultScript(faults, seed=1)
+    client_options = {key: options.pop(key) for key in ("route", "subscribe", "patience_s") if key in options}
     async with SimulatedExchange(
         symbols, seed=7, start_ms=START_MS, faults=script, fault_settled_s=0.2, **options
     ) as exchange:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from midas_ray.simulate.faults import Fault, Kind
+from midas_ray.simulate.faults import Fault, FaultScript, Kind
 from midas_ray.simulate.faults_frames import GARBAGE
 from tests.simulate.plain_client import (
     PlainClient,
@@ -213,3 +213,19 @@ async def test_what_is_done_is_on_disk(tmp_path: Any) -> None:
     assert entries[1]["frames"] > 0
     assert entries[0]["t"] >= 0.4
     assert exchange.faults_done
+
+
+async def test_a_random_script_loses_nothing_while_one_is_up() -> None:
+    script = FaultScript.random(11, 14, 6.0, ["btcusdt"], start_s=0.5)
+    async with faulty(script=script, patience_s=0.6) as (exchange, plain):
+        await asyncio.sleep(0.3)
+        first = await snapshot(exchange)
+        async with asyncio.timeout(50):
+            while not exchange.faults_done:
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
+    check_nothing_lost(exchange, plain, first)
+    done = exchange.fault_log.count()
+    assert sum(done.values()) == 14
+    assert exchange.fault_log.count("end") == done
+    assert not chain_is_whole(plain[0].messages())

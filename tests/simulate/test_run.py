@@ -1,13 +1,17 @@
 """`midas simulate` as a command: addresses, times, ports, signals."""
 
+import json
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
+import trustme
 
 from midas_ray.cli import main
 from midas_ray.errors import UsageError
@@ -82,3 +86,46 @@ def test_signals_end_the_server_cleanly(number: signal.Signals) -> None:
         process.send_signal(number)
         _, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")
+
+
+def test_faults_truth_and_tls_as_a_command(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    pem = tmp_path / "server.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    script = tmp_path / "faults.jsonl"
+    script.write_text('{"kind":"rest-refused","at_s":0,"duration_s":60,"status":451}\n')
+    options = [
+        "--faults",
+        str(script),
+        "--truth",
+        str(tmp_path / "truth"),
+        "--tls-cert",
+        str(pem),
+        "--tls-key",
+        str(pem),
+    ]
+    command = [sys.executable, "-m", "midas_ray.cli", "simulate", "--listen", "127.0.0.1:0", "--symbols", "btcusdt"]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+        assert url.startswith("https://127.0.0.1:")
+        with pytest.raises(urllib.error.HTTPError, match="451"):
+            urllib.request.urlopen(url + "/fapi/v1/time", timeout=10, context=client)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+    assert out == "faults carried out: rest-refused 1\n"
+    log = [json.loads(line) for line in (tmp_path / "truth" / "faults.jsonl").read_text().splitlines()]
+    assert [entry["action"] for entry in log] == ["start", "hit"]
+    assert (tmp_path / "truth" / "symbol=btcusdt" / "first.parquet").is_file()
+
+
+@pytest.mark.parametrize("flags", [["--tls-cert", "x.pem"], ["--tls-cert", "no.pem", "--tls-key", "no.pem"]])
+def test_bad_certificates_are_one_line(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--listen", "127.0.0.1:0", "--symbols", "btcusdt", *flags]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "--tls-cert" in captured.err
