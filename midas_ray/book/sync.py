@@ -116,6 +116,11 @@ class BookSync:
         return bool(self.state[k.STATE] == k.LIVE)
 
     @property
+    def anchored(self) -> bool:
+        """Whether there is a book that events are judged by; it waits for a snapshot otherwise."""
+        return self._anchored
+
+    @property
     def state_name(self) -> StateName:
         return _STATE_NAMES[int(self.state[k.STATE])]
 
@@ -148,6 +153,17 @@ class BookSync:
         self.barrier()
         return [FetchSnapshot("start")]
 
+    def abandoned(self) -> list[Action]:
+        """Nothing that arrives continues the book or its snapshot any more (the venue's ids went back): begin anew."""
+        self._write_unlive_rows()
+        if self.live:
+            self._gap = _OpenGap(self.clock_ms, self._blame, self.last_id)
+            self.state[k.STATE] = k.IN_GAP
+        self._anchored = False
+        self._buffer.clear()
+        self.barrier()
+        return [FetchSnapshot("gap")]
+
     def blame(self, cause: GapCause) -> None:
         """Events may be missing from here on: a gap that shows at the next ones is of this cause."""
         self._blame = cause
@@ -169,6 +185,7 @@ class BookSync:
             self._pending = snapshot
             self._asked_ms = self.clock_ms
             return self._widen()
+        self._write_unlive_rows()  # before the snapshot's id takes the place of the last one applied
         self._anchor(snapshot)
         waiting, self._buffer = self._buffer, deque()
         newest = self._seen_ms
