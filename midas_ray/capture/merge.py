@@ -131,6 +131,10 @@ class DepthMerge(Generic[T]):
         """What is missing before the next event is of this cause, whatever the connections show."""
         self._cause = cause
 
+    def forget(self) -> None:
+        """What comes next begins a new chain."""
+        self.last_id = None
+
     def due(self, now_s: float) -> list[Released[T]]:
         """What is to be kept by now."""
         released: list[Released[T]] = []

@@ -256,6 +256,12 @@ class Recorder:
         if stream == "depth":
             self.book.blame(cause)
 
+    def abandon(self, recv_ns: int, mono_ns: int | None, reason: str) -> list[Action]:
+        """Nothing that arrives continues the book any more: begin it anew. Gives what to do: fetch a snapshot."""
+        self.rotate_if_due(recv_ns, mono_ns)
+        self._write_event(recv_ns, mono_ns, "collector", "abandoned", {"reason": reason})
+        return self._noted(self.book.abandoned(), recv_ns, mono_ns, "collector")
+
     def drop(self, recv_ns: int, mono_ns: int | None, stream: StreamKind) -> None:
         """A frame for which neither the disk nor the memory has room: counted, neither written nor applied.
 

@@ -25,6 +25,11 @@ _HEAD_BYTES = 160
 """Where the event's time stands in a message, at the latest; bookTicker has it at its end and is not timed."""
 
 
+STUCK_S = 30.0
+STUCK_FRAMES = 20
+"""A book that takes none of so many depth messages, for so long, will take none: the venue's ids went back."""
+
+
 class _DepthIds(msgspec.Struct, frozen=True):
     U: int
     u: int
@@ -91,6 +96,7 @@ class SymbolCapture:
         self._full = full
         self._merge: DepthMerge[Arrival] = DepthMerge(settings.connections)
         self._duplicates = Duplicates()
+        self._stuck_id, self._stuck_frames, self._stuck_since_s = -1, 0, 0.0
         self._up: dict[str, set[StreamKind]] = {}
         self._n_duplicates = 0
         self._wins: dict[str, int] = {}
@@ -217,6 +223,20 @@ class SymbolCapture:
         if kind == "depth":
             self.snapshots.flowing.set()
             self.ever_live = self.ever_live or self.recorder.book.live
+            self._check_progress(item)
+
+    def _check_progress(self, item: Arrival) -> None:
+        """Begin the book anew where messages arrive that it takes for old ones for ever."""
+        book, now_s = self.recorder.book, item.mono_ns / 1e9
+        if not book.anchored or book.last_id != self._stuck_id:
+            self._stuck_id, self._stuck_frames, self._stuck_since_s = book.last_id, 0, now_s
+            return
+        self._stuck_frames += 1
+        if self._stuck_frames >= STUCK_FRAMES and now_s - self._stuck_since_s >= STUCK_S:
+            reason = f"{self._stuck_frames} depth messages with ids below {book.last_id}"
+            self.log.warning("beginning the book anew", reason=reason)
+            self._merge.forget()
+            self._obey(self.recorder.abandon(item.recv_ns, item.mono_ns, reason))
 
     def _drop(self, item: Arrival, kind: StreamKind | None) -> None:
         if self.recorder.counters.dropped == 0:

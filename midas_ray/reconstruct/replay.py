@@ -214,6 +214,8 @@ class HourReplay:
                 self._book.blame(cause)
             elif line.stream in SOURCES:
                 self._trades.missed(line.recv_ns, cause, self._end_ms)
+        elif line.event == "abandoned":
+            self._note(self._book.abandoned())
         elif line.event == "fallback":
             self._trades.fell_back(line.recv_ns)
 

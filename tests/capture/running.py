@@ -121,6 +121,8 @@ def replayed(path: Path, venue: Venue) -> BookSync:
             apply_snapshot(book, bytes(line.payload), line.path or "")
         elif line.kind == "event" and line.event == "open":
             book.opened()
+        elif line.event == "abandoned":
+            book.abandoned()
         elif line.kind == "ws" and line.payload and frame_address(bytes(line.payload)) == ("depth", "btcusdt"):
             _apply(book, venue, line.recv_ns, _data(line.payload))
     return book

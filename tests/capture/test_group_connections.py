@@ -13,7 +13,7 @@ from midas_ray.log import stage_logger
 from midas_ray.settings import Collect
 from midas_ray.simulate.exchange import SimulatedExchange
 from midas_ray.venues import get_venue
-from tests.capture.running import Collecting, collecting, journals, raw_lines, until
+from tests.capture.running import Collecting, collecting, journals, raw_lines, replayed, until
 from tests.capture.scripted import ScriptedExchange
 
 
@@ -135,6 +135,27 @@ async def test_connections_are_renewed_by_age_without_a_gap_even_alone(tmp_path:
     assert (health.gaps, health.reconnects) == (0, 0)
     assert health.duplicates > 0  # old and new connection overlap
     assert all("old: renewed" in line["reason"] for line in _events(tmp_path, "disconnect")[:3])
+
+
+async def test_ids_that_go_back_begin_the_book_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("midas_ray.capture.symbol.STUCK_S", 0.2)
+    async with ScriptedExchange() as exchange, collecting(exchange.url, tmp_path, connections=2) as collector:
+        await _live(exchange, collector)
+        exchange.last_id = 10
+        for size in range(1, 200):
+            await exchange.depth({"99.9": str(size)}, {})
+            await asyncio.sleep(0.01)
+            if collector.health().gaps:
+                break
+        await _caught_up(exchange, collector)
+        assert collector.state == "live"
+        top = collector.top(1)
+    assert top.last_update_id == exchange.last_id < 1000
+    (abandoned,) = _events(tmp_path, "abandoned")
+    assert "depth messages with ids below" in abandoned["reason"]
+    assert [line["cause"] for line in _events(tmp_path, "resync")] == ["venue"]
+    again = replayed(journals(tmp_path)[0], get_venue("binance-futures"))
+    assert (again.last_id, again.live) == (exchange.last_id, True)
 
 
 async def test_a_geo_block_is_final_and_clear(tmp_path: Path) -> None:
