@@ -67,7 +67,8 @@ class Kind(StrEnum):
     SNAPSHOT_AT_PU = "snapshot-at-pu"
     """Snapshots whose id is the `pu` of the first event that the client can have. Applied exactly."""
     SNAPSHOT_BETWEEN = "snapshot-between"
-    """Snapshots whose id lies between `pu` and `U` of an event. Applied exactly, without another fetch."""
+    """Snapshots whose id lies between `pu` and `U` of an event (futures: spot has no such ids). Applied exactly,
+    without another fetch."""
     STALE_SNAPSHOT = "stale-snapshot"
     """Snapshots as of the fault's start. Where the events in hand do not join on: fetched again, never applied."""
     SLOW_SNAPSHOT = "slow-snapshot"
@@ -221,7 +222,7 @@ def _drawn(rng: random.Random, kind: Kind, at_s: float, symbols: Sequence[str], 
         at_s=round(at_s, 3),
         duration_s=round(rng.uniform(0.15, 1.0) if short else rng.uniform(0.5, 4.0), 3),
         connection=everywhere if kind in ON_CONNECTION else "one",
-        symbol=rng.choice(list(symbols)) if kind in SNAPSHOTS or short or kind is Kind.CONTRACT_CHANGE else None,
+        symbol=_drawn_symbol(rng, kind, symbols),
         stream=stream,
         share=round(rng.uniform(0.1, 1.0), 2) if kind in (Kind.DROP, Kind.TRUNCATED, Kind.REORDER) else 1.0,
         status=rng.choice(STATUSES),
@@ -229,6 +230,13 @@ def _drawn(rng: random.Random, kind: Kind, at_s: float, symbols: Sequence[str], 
         offset_ms=rng.choice((-1, 1)) * rng.randrange(50, 5000),
         provoke=mode == "any" and kind in REST,
     )
+
+
+def _drawn_symbol(rng: random.Random, kind: Kind, symbols: Sequence[str]) -> str | None:
+    """The symbol of a fault that has one; a burst is one symbol's or the whole exchange's."""
+    if kind is Kind.BURST:
+        return rng.choice((None, rng.choice(symbols)))
+    return rng.choice(symbols) if kind in SNAPSHOTS or kind in (Kind.VENUE_GAP, Kind.CONTRACT_CHANGE) else None
 
 
 def parse_faults(text: str, symbols: Sequence[str], duration_s: float | None) -> FaultScript:

@@ -74,8 +74,8 @@ class Director:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is on and nothing is to come."""
-        return not self._waiting and not self.active
+        """Whether nothing is to come, and what is on is final."""
+        return not self._waiting and all(_is_final(each) for each in self.active)
 
     def advance(self, now_s: float, connections: Collection[Connection]) -> list[Active]:
         """End what is over, start what is due and can be; gives what has started."""
@@ -137,7 +137,7 @@ class Director:
                 self._disturb(active, connection)
 
     def _is_over(self, active: Active, now_s: float) -> bool:
-        if active.fault.kind is Kind.DELIST and active.fault.duration_s == 0:
+        if _is_final(active):
             return False
         if active.fault.kind in (Kind.VENUE_GAP, Kind.HANDSHAKE_REFUSED, Kind.ACCEPT_CLOSE):
             return now_s >= active.until_s and (active.met > 0 or now_s >= active.until_s + MEETING_S)
@@ -244,6 +244,10 @@ class Director:
     def _continuous(self, connection: Connection) -> str:
         words = {_word(name.partition("@")[2]) for name in self._carried(connection)}
         return self._random.choice([word for word in CONTINUOUS if word in words] or sorted(words))
+
+
+def _is_final(active: Active) -> bool:
+    return active.fault.kind is Kind.DELIST and active.fault.duration_s == 0
 
 
 def _word(stream: str) -> str:
