@@ -47,12 +47,24 @@ async def _ended(process: asyncio.subprocess.Process) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-async def _two_live_connections(exchange: WitnessExchange) -> None:
-    """Both connections are there and the book has its snapshot; what was sent so far is forgotten."""
-    await until(lambda: exchange.listeners == 2, "two connections", LIMIT_S)
-    while not any("/depth?" in request for request in exchange.requests):
-        await exchange.depth({"99.8": "4"}, {})
-        await asyncio.sleep(0.05)
+@contextlib.asynccontextmanager
+async def _talking(exchange: WitnessExchange) -> AsyncIterator[None]:
+    """Depth events inside the block; at its end two connections have received all, and what was sent is forgotten."""
+
+    async def talk() -> None:
+        while True:
+            await exchange.depth({"99.8": "4"}, {})
+            await asyncio.sleep(0.05)
+
+    talking = asyncio.create_task(talk())
+    try:
+        yield
+        await until(lambda: exchange.listeners == 2, "two connections", LIMIT_S)
+        await until(lambda: any("/depth?" in request for request in exchange.requests), "a snapshot", LIMIT_S)
+    finally:
+        talking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await talking
     await exchange.received()
     exchange.sent.clear()
 
@@ -92,7 +104,8 @@ async def test_collect_keeps_all_it_received(
             await asyncio.sleep(0.01)
 
     try:
-        await _two_live_connections(exchange)
+        async with _talking(exchange):
+            pass
         await _busy_end(exchange, end)
         code, _, err = await _ended(process)
     finally:
@@ -112,17 +125,13 @@ def _free_port() -> int:
 async def up(exchange: WitnessExchange, tmp_path: Path) -> AsyncIterator[list[str]]:
     """`midas up` against the exchange; gives the flags that name it. Ended at the end, whatever happened."""
     data = ["--data-dir", str(tmp_path)]
-    starting = await _midas("up", *data, "--exchange-url", exchange.url, "--dashboard-port", str(_free_port()))
-    feeding = asyncio.create_task(_two_live_connections(exchange))
     try:
-        code, out, err = await _ended(starting)
-        assert (code, err) == (0, ""), out
-        await feeding
+        async with _talking(exchange):
+            starting = await _midas("up", *data, "--exchange-url", exchange.url, "--dashboard-port", str(_free_port()))
+            code, out, err = await _ended(starting)
+            assert (code, err) == (0, ""), (out, err)
         yield data
     finally:
-        feeding.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await feeding
         await _ended(await _midas("down", *data))
 
 

@@ -21,8 +21,8 @@ class WitnessExchange(ScriptedExchange):
         self._trade_id = 500
         self._pongs: dict[bytes, asyncio.Event] = {}
 
-    async def say(self, text: str) -> None:
-        await super().say(text)
+    async def say(self, text: str, only: int | None = None) -> None:
+        await super().say(text, only)
         self.sent.append(text)
 
     async def print(self) -> None:
