@@ -156,10 +156,13 @@ def test_frames_of_another_symbol_and_of_coin_m_are_kept_and_never_applied(tmp_p
     each, actions = record(
         tmp_path, [combined("depth", 0), combined("depth", 1, s="ETHUSDT"), combined("depth", 1, st=2)], strict=True
     )
+    foreign = combined("trade", 9, s="ETHUSDT")
     assert actions == [[], [], []]
     assert each.book.last_id == 1010
     assert (each.counters.undecodable, each.counters.frames) == (1, {"depth": 2, "control": 1})
     assert len([line for line in journal(tmp_path) if line["kind"] == "ws"]) == 3
+    other, _ = record(tmp_path / "trades", [combined("trade", 7), foreign, combined("trade", 10, st=2)], strict=True)
+    assert (other.counters.undecodable, other.last_trade_id) == (1, 7)
 
 
 def test_an_answer_that_is_not_used_is_kept_and_not_given_to_the_book(tmp_path: Path) -> None:
