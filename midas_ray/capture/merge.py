@@ -12,7 +12,7 @@ import xxhash
 
 from midas_ray.book.sync import GapCause
 
-REMEMBER_S = 60.0
+REMEMBER_S = 15.0
 """How far the connections may be apart for a frame of the slower one to be known again."""
 HOLD_S = 1.0
 """How long an event waits for what is missing before it while a connection may still bring that."""
@@ -25,15 +25,15 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """A frame that was kept: how often each connection brought it, and the ids of a depth event."""
+    """A frame that was kept: the connections that brought it, as often as they did, and the ids of a depth event."""
 
-    times: dict[str, int]
+    brought_by: list[str]
     stored: int = 1
     ids: "Ids | None" = None
 
 
 class Duplicates:
-    """Frames of the last minute or two, by the 128-bit XXH3 digest of their payload."""
+    """Frames of the last quarter or half of a minute, by the 128-bit XXH3 digest of their payload."""
 
     def __init__(self) -> None:
         self._young: dict[bytes, Kept] = {}
@@ -50,10 +50,10 @@ class Duplicates:
         digest = xxhash.xxh3_128_digest(payload)
         entry = self._young.get(digest) or self._old.get(digest)
         if entry is None:
-            entry = self._young[digest] = Kept({conn: 1})
+            entry = self._young[digest] = Kept([conn])
             return entry, True
-        times = entry.times.get(conn, 0) + 1
-        entry.times[conn] = times
+        entry.brought_by.append(conn)
+        times = entry.brought_by.count(conn)
         if times <= entry.stored:
             return entry, False
         entry.stored = times
@@ -175,7 +175,7 @@ class DepthMerge(Generic[T]):
         """The venue's, where as many connections as there should be brought what is on both sides of the hole."""
         if self._cause is not None or self.last_id is None:
             return self._cause or "venue"
-        witnesses = [self._reached.get(conn) for conn in held.kept.times]
+        witnesses = [self._reached.get(conn) for conn in set(held.kept.brought_by)]
         agree = sum(reach is not None and reach.since <= self.last_id for reach in witnesses)
         return "venue" if agree >= self.connections else "both-missed"
 

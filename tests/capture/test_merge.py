@@ -185,6 +185,6 @@ def test_too_many_held_are_given_up() -> None:
     merge._reached = {"b": _Reach(0, 0)}
     for at in range(1, 4200):
         ids = Ids(10 * at + 3, 10 * at + 7, 10 * at - 3)
-        feed.kept += merge.offer("a", ids, ids, Kept({"a": 1}), feed.now_s)
+        feed.kept += merge.offer("a", ids, ids, Kept(["a"]), feed.now_s)
     assert feed.causes == ["both-missed"]
     assert len(feed.ids) == 4199
