@@ -12,7 +12,7 @@ from midas_ray.book.events import DepthEvents, IntArray, decode_depth
 from midas_ray.book.scale import Scale, ScaleTooSmallError
 from midas_ray.capture.journal import JournalLine, decode_line
 from midas_ray.errors import DataError
-from midas_ray.venues.base import Venue, frame_address, frame_message
+from midas_ray.venues.base import Venue, frame_address, frame_message, open_frame
 from midas_ray.venues.messages import AggTrade, DepthUpdate, ForceOrder, Kline, MarkPrice, Trade
 
 _decode_depth = msgspec.json.Decoder(DepthUpdate).decode
@@ -145,6 +145,9 @@ class BlockReader:
             return Batch(self.scale)
         kind, symbol = address
         if symbol != self.symbol:
+            name = open_frame(payload)[0] or ""
+            if name.partition("@")[0] == self.symbol:  # the exchange's own mistake: kept raw, never counted
+                return Batch(self.scale, undecodable=1)
             raise DataError(
                 f"expected only {self.symbol} in its raw files, found a frame of {symbol}; "
                 "move the file to the folder of its own symbol, or import it again"

@@ -67,3 +67,12 @@ def test_na_trades_of_price_0_count_for_the_ids_and_are_no_prints(spaced: bool) 
     )
     rows = [row for batch in batches if batch.trades is not None for row in batch.trades.tolist()]
     assert [(row[k.TRADE_ID], row[k.TRADE_PRINT]) for row in rows] == [(1, 1), (2, 0), (3, 0), (4, 0), (5, 1)]
+
+
+@pytest.mark.parametrize("spaced", [False, True])
+def test_another_symbol_inside_a_stream_of_ours_is_the_exchanges_mistake(spaced: bool) -> None:
+    batches = read(trade(s="ETHUSDT"), trade(t=2), spaced=spaced)
+    assert sum(batch.undecodable for batch in batches) == 1
+    assert sum(0 if batch.trades is None else len(batch.trades) for batch in batches) == 1
+    with pytest.raises(DataError, match="found a frame of ethusdt"):
+        read({"stream": "ethusdt@trade", "data": trade(s="ETHUSDT")["data"]}, spaced=spaced)
