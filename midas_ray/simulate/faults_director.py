@@ -16,7 +16,7 @@ SETTLED_S = 2.0
 HEIR_S = 30.0
 """How long a fault waits for the connection that replaces a cut one, and at most how long that one is then silent."""
 MEETING_S = 10.0
-"""How long handshakes go on being refused after the fault's window while none has met it."""
+"""How long a fault that waits for a request or a handshake goes on after its window while none has met it."""
 PROVOKED_GAP_S = 0.25
 CONTINUOUS = ("depth", "trade", "aggTrade", "bookTicker", "markPrice", "kline")
 """Streams whose silence a client can notice."""
@@ -33,7 +33,7 @@ _ON_HEIRS = frozenset({Kind.ACK_WITHOUT_DATA, Kind.WRONG_ROUTE})
 class Active:
     """A fault that is on: its end, what it took, the routes of connections yet to come that are its (`heirs`).
 
-    met: events lost, requests or handshakes that it met. gap_until_s: until when a venue gap leaves events out.
+    lost: events. hits: requests, handshakes or connections that met it. gap_until_s: how long events are left out.
     """
 
     index: int
@@ -44,7 +44,8 @@ class Active:
     connections: list[Connection] = field(default_factory=list)
     disturbances: list[tuple[Connection, Disturbance]] = field(default_factory=list)
     heirs: list[str] = field(default_factory=list)
-    met: int = 0
+    lost: int = 0
+    hits: int = 0
     gap_until_s: float = 0.0
 
 
@@ -96,8 +97,8 @@ class Director:
         return started
 
     def of(self, *kinds: Kind) -> Iterable[Active]:
-        """Faults of these kinds that are on and not over."""
-        return [each for each in self.active if each.fault.kind in kinds and self._now_s < each.until_s]
+        """Faults of these kinds that are on."""
+        return [each for each in self.active if each.fault.kind in kinds]
 
     def on_symbol(self, symbol: str, *kinds: Kind) -> Active | None:
         """A fault of these kinds that is on for a symbol."""
@@ -108,13 +109,14 @@ class Director:
         for active in self.active:
             if not active.gap_until_s or (active.symbol, active.stream) != (symbol, _word(stream)):
                 continue
-            if self._now_s < active.gap_until_s or not active.met:
+            if self._now_s < active.gap_until_s or not active.lost:
                 return active
         return None
 
     def note(self, active: Active, action: str, **fields: object) -> None:
         """Add to the log; `hit` and `lost` are counted."""
-        active.met += action in ("hit", "lost")
+        active.lost += action == "lost"
+        active.hits += action == "hit"
         self.log.add(active.index, active.fault.kind, action, **fields)
 
     def admission(self) -> Active | None:
@@ -139,9 +141,11 @@ class Director:
     def _is_over(self, active: Active, now_s: float) -> bool:
         if _is_final(active):
             return False
-        if active.fault.kind in (Kind.VENUE_GAP, Kind.HANDSHAKE_REFUSED, Kind.ACCEPT_CLOSE):
-            return now_s >= active.until_s and (active.met > 0 or now_s >= active.until_s + MEETING_S)
-        if active.fault.kind in _ON_HEIRS and active.fault.connection == "one" and not active.heirs:
+        kind = active.fault.kind
+        if active.fault.provoke or kind in (Kind.VENUE_GAP, Kind.HANDSHAKE_REFUSED, Kind.ACCEPT_CLOSE):
+            met = active.lost if kind is Kind.VENUE_GAP else active.hits
+            return now_s >= active.until_s and (met > 0 or now_s >= active.until_s + MEETING_S)
+        if kind in _ON_HEIRS and active.fault.connection == "one" and not active.heirs:
             gone = all(connection not in self._connections for connection, _ in active.disturbances)
             return gone or now_s >= active.until_s
         return now_s >= active.until_s
