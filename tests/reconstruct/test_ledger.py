@@ -14,7 +14,8 @@ from midas_ray.book.sync import GapCause
 from midas_ray.capture.journal import read_blocks
 from midas_ray.capture.journal_file import JournalFile
 from midas_ray.errors import DataError
-from midas_ray.reconstruct.plan import HOUR_MS
+from midas_ray.reconstruct.plan import HOUR_MS, HOUR_NS, RawFile, hour_keys
+from midas_ray.settings import BookSettings
 from midas_ray.storage import Storage
 from midas_ray.tables import FAULT_OF, GAP_CAUSES
 from tests.features.serial import run_features
@@ -456,3 +457,44 @@ def test_nothing_is_lost_without_a_row(seed: int, steps: list[str]) -> None:
             metadata = [Storage(folder).read_parquet_metadata(path) for path in table_or_none(root, "trades")]
             named = {int(each) for one in metadata for each in one["no_print_ids"].strip("[]").split(",") if each}
             assert no_prints <= named, "ids are missing and no row of the ledger says so"
+
+
+def test_a_broken_stream_is_remembered_over_the_head_of_a_file(tmp_path: Path) -> None:
+    """Cut in one hour, seen in the next, recovered in the third, whose task begins with the second's file."""
+    market = begun(tmp_path)
+    market.depth(HOUR_MS - 10_000)
+    last_applied = market.now_ms
+    market.event("disconnect", streams=["depth"], reason="cut")
+    market.now_ms += 12_000
+    market.trade()
+    market.depth(1000, send=False)
+    market.depth(1000)
+    market.depth(HOUR_MS + 60_000)
+    market.snapshot()
+    recovered = market.now_ms
+    market.depth(1000)
+    market.close()
+    assert ledger(tmp_path) == [("depth", "network", last_applied, recovered, True)]
+
+
+def test_a_cause_is_that_of_its_own_jump(tmp_path: Path) -> None:
+    market = begun(tmp_path)
+    market.depth(10_000)
+    market.trade(send=False)
+    market.recorder.missed(market.recv_ns, None, "trade", "overrun")
+    market.trade()
+    market.depth(10_000)
+    market.trade(send=False)
+    market.trade()
+    market.close()
+    assert [row[1] for row in ledger(tmp_path)] == ["overrun", "venue"]
+
+
+def test_an_hour_is_done_again_when_data_follow_after_a_silence() -> None:
+    """They decide on what was lost at its end; files that follow without a silence change nothing of it."""
+    first, later = RawFile("a", 10 * HOUR_NS, 100), RawFile("b", 15 * HOUR_NS, 50)
+    grown = RawFile("b", 15 * HOUR_NS, 70)
+    keys = [hour_keys(files, BookSettings())[10] for files in ([first], [first, later], [first, grown])]
+    assert len(set(keys)) == 3
+    steady = [RawFile(str(hour), hour * HOUR_NS, 100) for hour in range(10, 16)]
+    assert hour_keys(steady[:-1], BookSettings())[10] == hour_keys(steady, BookSettings())[10]
