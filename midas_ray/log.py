@@ -27,7 +27,7 @@ def logs_folder(data_dir: Path) -> Path:
 def stage_logger(data_dir: Path, stage: Stage, part: str | None = None) -> structlog.stdlib.BoundLogger:
     """Logger of a stage, bound to DATA_DIR/logs/<stage>.log, or <stage>-<part>.log.
 
-    Rotation is not safe between processes: what runs in several (a collector for each symbol) gives each its `part`.
+    Rotation is not safe between processes: what runs in several (a collector for each group) gives each its `part`.
     Raises StorageError where the file cannot be written.
     """
     name = stage if part is None else f"{stage}-{part}"

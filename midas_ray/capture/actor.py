@@ -144,8 +144,6 @@ class CollectorActor:
                 pause_s = GEO_BLOCK_S if isinstance(error, GeoBlockedError) else 0.5 + full_jitter_s(attempt)
                 attempt += 1
                 await self._pause(pause_s)
-            finally:
-                self._group = None
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -176,6 +174,7 @@ class CollectorActor:
                 try:
                     await self._running
                 finally:
+                    self._group = None  # what it said last is not so any more
                     self._files += [str(path) for path in group.sealed]
 
     async def _end_group(self, group: Group) -> None:

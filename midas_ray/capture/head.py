@@ -34,8 +34,10 @@ LONG_RUNNING = {
     "RAY_ROTATION_MAX_BYTES": str(16 * 2**20),
     "RAY_ROTATION_BACKUP_COUNT": "2",
     "RAY_task_events_max_num_task_in_gcs": "10000",
+    "RAY_maximum_gcs_dead_worker_cached_count": "100",
+    "RAY_maximum_gcs_destroyed_actor_cached_count": "1000",
 }
-"""Bounds of what Ray keeps, for a head that runs for months: each log, and the tasks that its dashboard shows."""
+"""Bounds of what Ray keeps, for a head that runs for months: logs, and the past that its dashboard shows."""
 
 
 class HeadError(MidasError):
