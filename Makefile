@@ -37,8 +37,9 @@ check: setup ## style, types and tests
 bench: setup ## benchmarks, as ratios against a floor in the same run
 	@for name in simulate reconstruct features capture; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-soak: setup ## ten minutes of scripted faults and kills, judged against the simulated exchange's own books
+soak: setup ## ten minutes of faults and kills, judged against the exchange's own books; then memory under load
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
+	@$(BIN)/python -m benchmarks.soak_memory
 
 demo: setup ## everything end to end against the simulated exchange; ends with two reports to open
 	@$(MIDAS) demo $(ARGS)

@@ -59,7 +59,7 @@ def soak(plan: Plan) -> Report:
         "faults: " + ", ".join(f"{kind} {count}" for kind, count in kinds.items()),
         *(verdict.line() for verdict in verdicts),
         *(f"  {example}" for verdict in verdicts for example in verdict.examples),
-        *_memory(course),
+        _memory(course),
         *(f"  {line}" for line in wrong),
     ]
     return Report(lines, verdicts, wrong)
@@ -76,13 +76,10 @@ def _wrong_ends(course: Course) -> list[str]:
     return wrong
 
 
-def _memory(course: Course) -> list[str]:
-    """Growth of the collector's memory, of each life that was long enough."""
-    grown = [(life, growth) for life in course.lives if (growth := life.growth()) is not None]
-    return [
-        f"memory of a collector over {life.rss[-1][0]:.0f} s: {mb:.0f} MB at the end, {slope:+.2f} MB a minute"
-        for life, (slope, mb) in grown
-    ]
+def _memory(course: Course) -> str:
+    """Memory of each collector at its end. Whether it grows under load is for `benchmarks.soak_memory`."""
+    ends = [f"{life.rss[-1][1]:.0f} MB after {life.rss[-1][0]:.0f} s" for life in course.lives if life.rss]
+    return "memory of the collectors: " + ", ".join(ends)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

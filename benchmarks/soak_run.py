@@ -73,10 +73,10 @@ class Life:
     killed: bool = False
     rss: list[tuple[float, float]] = field(default_factory=list)
 
-    def growth(self) -> tuple[float, float] | None:
-        """(MB a minute by least squares, MB at the end), the first third left out; None of a short life."""
-        rows = self.rss[len(self.rss) // 3 :]
-        if len(rows) < 15:
+    def growth(self, after_s: float) -> tuple[float, float] | None:
+        """(MB a minute by least squares, MB at the end) from `after_s` on; None of a life that is too short for it."""
+        rows = [row for row in self.rss if row[0] >= after_s]
+        if len(rows) < 20:
             return None
         mean_s, mean_mb = (sum(row[part] for row in rows) / len(rows) for part in (0, 1))
         spread = sum((s - mean_s) ** 2 for s, _ in rows)
