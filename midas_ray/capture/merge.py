@@ -84,7 +84,7 @@ class _Held(Generic[T]):
 
 
 @dataclass(slots=True)
-class _Reach:
+class Reach:
     """What one connection has brought without a break: every event after id `since`, as far as it goes, to `last`."""
 
     since: int
@@ -92,22 +92,56 @@ class _Reach:
 
 
 @dataclass(slots=True)
+class Witnesses:
+    """Which connections were there, and what that says of a hole in the ids. connections: how many when all is well."""
+
+    connections: int
+    reaches: dict[str, Reach] = field(default_factory=dict)
+    blamed: GapCause | None = None
+
+    def saw(self, conn: str, ids: Ids) -> None:
+        """A connection brought an event, be it new or not."""
+        reach = self.reaches.get(conn)
+        if reach is None:
+            self.reaches[conn] = Reach(ids.previous, ids.last)
+        else:
+            reach.last = max(reach.last, ids.last)
+
+    def lost(self, conn: str) -> None:
+        """A connection ended: nothing more comes from it."""
+        self.reaches.pop(conn, None)
+        if not self.reaches:
+            self.blamed = "network"
+
+    def all_passed(self, last_id: int) -> bool:
+        """Whether no connection can bring anything up to this id any more."""
+        return all(reach.last >= last_id for reach in self.reaches.values())
+
+    def cause(self, before: int, kept: Kept) -> GapCause:
+        """Of a hole between id `before` and the event `kept`: the venue's, where as many connections as there should be
+        brought what is on both sides of it."""
+        if self.blamed is not None:
+            return self.blamed
+        reaches = [self.reaches.get(conn) for conn in set(kept.brought_by)]
+        agree = sum(reach is not None and reach.since <= before for reach in reaches)
+        return "venue" if agree >= self.connections else "both-missed"
+
+
 class DepthMerge(Generic[T]):
     """Puts the depth events of one symbol's connections into the order in which the book takes them.
 
     connections: how many carry the stream when all is well. Times are of one monotonic clock, seconds.
     """
 
-    connections: int
-    last_id: int | None = None
-    _held: list[_Held[T]] = field(default_factory=list)
-    _reached: dict[str, _Reach] = field(default_factory=dict)
-    _cause: GapCause | None = None
+    def __init__(self, connections: int) -> None:
+        self.last_id: int | None = None
+        self.witnesses = Witnesses(connections)
+        self._held: list[_Held[T]] = []
 
     def offer(self, conn: str, ids: Ids, item: T, kept: Kept, now_s: float) -> list[Released[T]]:
         """A new event of a connection; gives what is to be kept now, in order."""
         kept.ids = ids
-        self._reach(conn, ids)
+        self.witnesses.saw(conn, ids)
         if self.last_id is None or ids.previous <= self.last_id:
             return [*self._pass(ids, item), *self.due(now_s)]
         self._held.append(_Held(ids, item, kept, now_s))
@@ -117,19 +151,17 @@ class DepthMerge(Generic[T]):
     def again(self, conn: str, kept: Kept, now_s: float) -> list[Released[T]]:
         """A connection brought an event that another had brought."""
         if kept.ids is not None:
-            self._reach(conn, kept.ids)
+            self.witnesses.saw(conn, kept.ids)
         return self.due(now_s) if self._held else []
 
     def lost(self, conn: str, now_s: float) -> list[Released[T]]:
         """A connection ended: nothing more comes from it."""
-        self._reached.pop(conn, None)
-        if not self._reached:
-            self.blame("network")
+        self.witnesses.lost(conn)
         return self.due(now_s)
 
     def blame(self, cause: GapCause) -> None:
         """What is missing before the next event is of this cause, whatever the connections show."""
-        self._cause = cause
+        self.witnesses.blamed = cause
 
     def forget(self) -> None:
         """What comes next begins a new chain."""
@@ -144,12 +176,11 @@ class DepthMerge(Generic[T]):
             if not continues and now_s < self._deadline_s(earliest) and len(self._held) <= MOST_HELD:
                 break
             del self._held[0]
-            if continues:
-                released += self._pass(earliest.ids, earliest.item)
-            else:
-                cause = self._cause_of(earliest)
-                released.append(Released(earliest.item, cause))
-                self.last_id, self._cause = earliest.ids.last, None
+            cause = None
+            if not continues and self.last_id is not None:
+                cause = self.witnesses.cause(self.last_id, earliest.kept)
+                self.last_id = None
+            released += self._pass(earliest.ids, earliest.item, cause)
         return released
 
     def rest(self) -> list[Released[T]]:
@@ -161,27 +192,86 @@ class DepthMerge(Generic[T]):
         """When `due` has to be called at the latest; None while nothing is held."""
         return self._deadline_s(self._held[0]) if self._held else None
 
-    def _pass(self, ids: Ids, item: T) -> list[Released[T]]:
+    def _pass(self, ids: Ids, item: T, cause: GapCause | None = None) -> list[Released[T]]:
         if self.last_id is None or ids.last > self.last_id:
             self.last_id = ids.last
-            self._cause = None  # the chain went on over whatever happened
-        return [Released(item)]
+            self.witnesses.blamed = None  # the chain goes on from here
+        return [Released(item, cause)]
 
     def _deadline_s(self, held: _Held[T]) -> float:
-        passed = all(reach.last >= held.ids.previous for reach in self._reached.values())
-        return held.since_s + (REORDER_S if passed else HOLD_S)
+        return held.since_s + (REORDER_S if self.witnesses.all_passed(held.ids.previous) else HOLD_S)
 
-    def _cause_of(self, held: _Held[T]) -> GapCause:
-        """The venue's, where as many connections as there should be brought what is on both sides of the hole."""
-        if self._cause is not None or self.last_id is None:
-            return self._cause or "venue"
-        witnesses = [self._reached.get(conn) for conn in set(held.kept.brought_by)]
-        agree = sum(reach is not None and reach.since <= self.last_id for reach in witnesses)
-        return "venue" if agree >= self.connections else "both-missed"
 
-    def _reach(self, conn: str, ids: Ids) -> None:
-        reach = self._reached.get(conn)
-        if reach is None:
-            self._reached[conn] = _Reach(ids.previous, ids.last)
-        else:
-            reach.last = max(reach.last, ids.last)
+class Jump(NamedTuple):
+    """Prints that no connection brought. at_ns: receive time of the print that shows it."""
+
+    at_ns: int
+    cause: GapCause
+
+
+@dataclass(slots=True)
+class _Hole:
+    before: int
+    first: int
+    last: int
+    left: int
+    kept: Kept
+    at_ns: int
+    since_s: float
+
+
+class TradeChain:
+    """Watches the ids of one symbol's prints, which are dense: whose doing is it that some never come?
+
+    Prints are kept in order of arrival, none is held. Arguments as of DepthMerge.
+    """
+
+    def __init__(self, connections: int) -> None:
+        self.witnesses = Witnesses(connections)
+        self._last_id: int | None = None
+        self._holes: list[_Hole] = []
+
+    def offer(self, conn: str, trade_id: int, kept: Kept, recv_ns: int, now_s: float) -> None:
+        """A new print of a connection."""
+        kept.ids = ids = Ids(trade_id, trade_id, trade_id - 1)
+        self.witnesses.saw(conn, ids)
+        last = self._last_id
+        if last is not None and trade_id <= last:
+            self._fill(trade_id)
+            return
+        if last is not None and trade_id > last + 1:
+            missing = trade_id - 1 - last
+            self._holes.append(_Hole(last, last + 1, trade_id - 1, missing, kept, recv_ns, now_s))
+        elif not self._holes:
+            self.witnesses.blamed = None  # the ids go on
+        self._last_id = trade_id
+
+    def again(self, conn: str, kept: Kept) -> None:
+        """A connection brought a print that another had brought."""
+        if kept.ids is not None:
+            self.witnesses.saw(conn, kept.ids)
+
+    def due(self, now_s: float) -> list[Jump]:
+        """Holes that nobody fills any more."""
+        found = []
+        for hole in list(self._holes):
+            if now_s >= self._deadline_s(hole):
+                self._holes.remove(hole)
+                found.append(Jump(hole.at_ns, self.witnesses.cause(hole.before, hole.kept)))
+        if found and not self._holes:
+            self.witnesses.blamed = None
+        return found
+
+    @property
+    def next_due_s(self) -> float | None:
+        """When `due` is to be called; None while no id is missing."""
+        return min(map(self._deadline_s, self._holes), default=None)
+
+    def _deadline_s(self, hole: _Hole) -> float:
+        return hole.since_s + (REORDER_S if self.witnesses.all_passed(hole.last) else HOLD_S)
+
+    def _fill(self, trade_id: int) -> None:
+        for hole in self._holes:
+            if hole.first <= trade_id <= hole.last:
+                hole.left -= 1
+        self._holes = [hole for hole in self._holes if hole.left > 0]

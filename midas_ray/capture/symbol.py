@@ -12,7 +12,7 @@ from midas_ray.book import kernels as k
 from midas_ray.book.sync import Action, FetchSnapshot, Gap
 from midas_ray.capture.arrivals import Answer, Arrival, Note
 from midas_ray.capture.health import Health, LatencyMeter, RateMeter, TopOfBook
-from midas_ray.capture.merge import DepthMerge, Duplicates, Ids, Released
+from midas_ray.capture.merge import DepthMerge, Duplicates, Ids, Jump, Released, TradeChain
 from midas_ray.capture.recorder import Recorder
 from midas_ray.capture.rest import RestAnswer, RestClient
 from midas_ray.capture.snapshots import SnapshotFetcher
@@ -21,6 +21,7 @@ from midas_ray.venues.base import Stream, StreamKind
 from midas_ray.venues.messages import Level
 
 _EVENT_TIME = re.compile(rb'"E":(\d{13})')
+_TRADE_ID = re.compile(rb'"t":(\d+)')
 _HEAD_BYTES = 160
 """Where the event's time stands in a message, at the latest; bookTicker has it at its end and is not timed."""
 
@@ -95,6 +96,7 @@ class SymbolCapture:
         self._venue = rest.venue
         self._full = full
         self._merge: DepthMerge[Arrival] = DepthMerge(settings.connections)
+        self._chain = TradeChain(settings.connections)
         self._duplicates = Duplicates()
         self._stuck_id, self._stuck_frames, self._stuck_since_s = -1, 0, 0.0
         self._up: dict[str, set[StreamKind]] = {}
@@ -120,7 +122,11 @@ class SymbolCapture:
             self._n_duplicates += 1
             if kind == "depth":
                 self._keep_all(self._merge.again(item.conn, kept, now_s))
+            elif kind == "trade":
+                self._chain.again(item.conn, kept)
             return
+        if kind == "trade" and (found := _TRADE_ID.search(item.payload, 0, _HEAD_BYTES)) is not None:
+            self._chain.offer(item.conn, int(found[1]), kept, item.recv_ns, now_s)
         ids = depth_ids(item.payload) if kind == "depth" else None
         if ids is None:
             self._keep(item, kind)
@@ -143,6 +149,8 @@ class SymbolCapture:
             recorder.event(*when, "disconnect", streams=lost, carried=sorted(carried), **note.fields)
             if "depth" in carried:
                 self._keep_all(self._merge.lost(note.conn, note.mono_ns / 1e9))
+            if "trade" in carried:
+                self._chain.witnesses.lost(note.conn)
             if "depth" in lost:
                 self.snapshots.new_epoch()
             if overrun:
@@ -172,15 +180,19 @@ class SymbolCapture:
         """Keep what has waited long enough."""
         if self._merge.next_due_s is not None:
             self._keep_all(self._merge.due(now_s))
+        if self._chain.next_due_s is not None:
+            self._tell_jumps(self._chain.due(now_s))
 
     @property
     def next_due_s(self) -> float | None:
         """When `due` is to be called (monotonic clock); None where nothing waits."""
-        return self._merge.next_due_s
+        times_s = [due_s for due_s in (self._merge.next_due_s, self._chain.next_due_s) if due_s is not None]
+        return min(times_s, default=None)
 
     def close(self, reason: str) -> Path | None:
         """Keep what waits, say why it ends, seal the journal. Raises StorageError."""
         self._keep_all(self._merge.rest())
+        self._tell_jumps(self._chain.due(float("inf")))
         path = self.recorder.close(time.time_ns(), time.monotonic_ns(), reason)
         self.measure_disk()
         return path
@@ -208,6 +220,11 @@ class SymbolCapture:
                 self.log.warning("depth events missed", cause=cause, last_update_id=self.recorder.book.last_id)
                 self.recorder.missed(item.recv_ns, item.mono_ns, "depth", cause)
             self._keep(item, "depth")
+
+    def _tell_jumps(self, jumps: list[Jump]) -> None:
+        for jump in jumps:
+            self.log.warning("trades missed", cause=jump.cause)
+            self.recorder.missed(jump.at_ns, None, "trade", jump.cause)
 
     def _keep(self, item: Arrival, kind: StreamKind | None) -> None:
         self._rate.count(item.mono_ns / 1e9)
@@ -243,14 +260,16 @@ class SymbolCapture:
             self.log.error("memory is full while the disk takes nothing: dropping", reason=self.recorder.failure)
         self.recorder.drop(item.recv_ns, item.mono_ns, kind or "depth")
         self._merge.blame("disk")
+        self._chain.witnesses.blamed = "disk"
 
     def _overrun(self, note: Note, lost: Iterable[StreamKind]) -> None:
         """Connections ended because this process could not keep up."""
         if "depth" in lost:
             self._merge.blame("overrun")
-        for kind in lost:
-            if kind in ("trade", "aggTrade"):
-                self.recorder.missed(note.recv_ns, note.mono_ns, kind, "overrun")
+        if "trade" in lost:
+            self._chain.witnesses.blamed = "overrun"
+        if "aggTrade" in lost:
+            self.recorder.missed(note.recv_ns, note.mono_ns, "aggTrade", "overrun")
 
     def _obey(self, actions: list[Action]) -> None:
         for action in actions:

@@ -5,7 +5,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midas_ray.book import kernels as k
-from midas_ray.capture.merge import HOLD_S, REMEMBER_S, REORDER_S, DepthMerge, Duplicates, Ids, Kept, Released, _Reach
+from midas_ray.capture.merge import (
+    HOLD_S,
+    REMEMBER_S,
+    REORDER_S,
+    DepthMerge,
+    Duplicates,
+    Ids,
+    Jump,
+    Kept,
+    Reach,
+    Released,
+    TradeChain,
+)
 
 
 def _chain(n: int) -> list[Ids]:
@@ -170,7 +182,7 @@ def test_whatever_comes_first_no_gap_where_one_of_them_brought_it(arrivals: tupl
     order, n = arrivals
     feed, chain = Feed(), _chain(n)
     feed.merge.last_id = chain[0].previous
-    feed.merge._reached = {conn: _Reach(chain[0].previous, chain[0].previous) for conn in "ab"}
+    feed.merge.witnesses.reaches = {conn: Reach(chain[0].previous, chain[0].previous) for conn in "ab"}
     for conn, at in order:
         feed.bring(conn, chain[at])
     feed.pass_time(HOLD_S)
@@ -182,9 +194,64 @@ def test_too_many_held_are_given_up() -> None:
     feed = Feed()
     merge = feed.merge
     merge.last_id = 0
-    merge._reached = {"b": _Reach(0, 0)}
+    merge.witnesses.reaches = {"b": Reach(0, 0)}
     for at in range(1, 4200):
         ids = Ids(10 * at + 3, 10 * at + 7, 10 * at - 3)
         feed.kept += merge.offer("a", ids, ids, Kept(["a"]), feed.now_s)
     assert feed.causes == ["both-missed"]
     assert len(feed.ids) == 4199
+
+
+class Prints:
+    """A chain of prints behind the table of duplicates. A print's receive time is its id."""
+
+    def __init__(self, connections: int = 2) -> None:
+        self.chain = TradeChain(connections)
+        self.duplicates = Duplicates()
+        self.now_s = 100.0
+
+    def bring(self, conn: str, *trade_ids: int) -> None:
+        for trade_id in trade_ids:
+            kept, is_new = self.duplicates.first(conn, str(trade_id).encode(), self.now_s)
+            if is_new:
+                self.chain.offer(conn, trade_id, kept, trade_id, self.now_s)
+            else:
+                self.chain.again(conn, kept)
+
+    def after(self, seconds: float) -> list[Jump]:
+        self.now_s += seconds
+        return self.chain.due(self.now_s)
+
+
+def test_prints_that_the_other_connection_brings_are_no_jump() -> None:
+    prints = Prints()
+    prints.bring("a", 1, 2, 6, 7)
+    prints.bring("b", 1)
+    assert prints.after(REORDER_S) == []
+    prints.bring("b", 2, 3, 5, 4)
+    assert prints.chain.next_due_s is None
+    assert prints.after(10) == []
+
+
+@pytest.mark.parametrize("connections", [1, 2])
+def test_prints_that_nobody_brings_are_the_venues(connections: int) -> None:
+    prints = Prints(connections)
+    for conn in "ab"[:connections]:
+        prints.bring(conn, 1, 2, 5, 6)
+    assert prints.after(REORDER_S / 2) == []
+    assert prints.after(REORDER_S) == [Jump(5, "venue")]
+    assert prints.after(10) == []
+
+
+def test_prints_missed_in_different_ways_and_by_all() -> None:
+    prints = Prints()
+    prints.bring("a", 1, 2)
+    prints.bring("b", 1, 2)
+    prints.chain.witnesses.lost("a")
+    prints.bring("b", 5)
+    assert prints.after(REORDER_S) == [Jump(5, "both-missed")]
+    prints.chain.witnesses.lost("b")
+    prints.bring("a-2", 9, 10)
+    assert prints.after(REORDER_S) == [Jump(9, "network")]
+    prints.bring("a-2", 12)
+    assert prints.after(REORDER_S) == [Jump(12, "both-missed")]
