@@ -10,16 +10,16 @@ from typing import Any
 import ray
 import structlog
 
+from midas_ray.capture.answers import Answer, answering
 from midas_ray.capture.backoff import full_jitter_s
 from midas_ray.capture.desired import plan_for_collector
 from midas_ray.capture.group import Group
-from midas_ray.capture.groups import SymbolGroup
-from midas_ray.capture.head import read_head
+from midas_ray.capture.groups import SymbolGroup, actor_name
 from midas_ray.capture.health import Health, TopOfBook
 from midas_ray.capture.limits_actor import RemoteLimits
 from midas_ray.capture.metrics import MetricsExporter
 from midas_ray.capture.rest import RestClient
-from midas_ray.capture.sessions import keep_session
+from midas_ray.capture.sessions import keep_session, session_folder
 from midas_ray.errors import GeoBlockedError, MidasError, UsageError, VenueError
 from midas_ray.log import stage_logger
 from midas_ray.venues import get_venue
@@ -31,6 +31,8 @@ ROUND_S = 5.0
 GEO_BLOCK_S = 600.0
 """An exchange that does not serve this country is asked again this often."""
 HOUSEKEEPING_S = 3600.0
+LIMITS_S = 2.0
+"""How long the limits may take to be told; a status without them is better than none."""
 CRASH_LOOP_S = 60.0
 CRASH_PAUSE_S = 30.0
 """What crashes within the minute will crash again: it waits, showing why, so that Ray's logs don't fill /tmp."""
@@ -59,6 +61,8 @@ class CollectorActor:
         self._reconciling = asyncio.Lock()
         self._running: asyncio.Task[None] | None = None
         self._ending: Group | None = None
+        self._limits: RemoteLimits | None = None
+        self._exchange = ""
         self._files: list[str] = []
         self._started_s = time.monotonic()
         self._loop = asyncio.get_running_loop()
@@ -159,7 +163,8 @@ class CollectorActor:
         self._log = self._log or stage_logger(self._root, "collector", self._name)
         settings = planned.collect(str(self._root))
         venue = get_venue(settings.venue)
-        limits = RemoteLimits(venue, settings.exchange_url, self._log)
+        self._exchange = settings.exchange_url or settings.venue
+        limits = self._limits = RemoteLimits(venue, settings.exchange_url, self._log)
         async with RestClient(venue, settings.exchange_url, limits=limits) as rest:
             if self._stop_reason is not None:
                 return
@@ -186,7 +191,12 @@ class CollectorActor:
     async def _keep(self) -> None:
         """Beside the capture: try refused symbols again, export metrics, keep Ray's session folder in order."""
         exporter = MetricsExporter(self._name)
-        with keep_session(self._session_folder()) as tidy:
+        folder = session_folder()
+        async with contextlib.AsyncExitStack() as open_until_the_end:
+            tidy = open_until_the_end.enter_context(keep_session(folder))
+            if folder is not None:
+                name = actor_name(self._root, self._name)
+                await open_until_the_end.enter_async_context(answering(folder, name, self._answer))
             tidied_s = -HOUSEKEEPING_S
             while True:
                 await asyncio.sleep(ROUND_S)
@@ -202,11 +212,13 @@ class CollectorActor:
                     await asyncio.to_thread(tidy)
                     tidied_s = time.monotonic()
 
-    def _session_folder(self) -> Path | None:
-        with contextlib.suppress(MidasError):  # a damaged record is for midas down to tell of
-            head = read_head(self._root)
-            return None if head is None else Path(head.temp_dir)
-        return None
+    async def _answer(self) -> Answer:
+        limits = None
+        if self._limits is not None:
+            with contextlib.suppress(TimeoutError):  # it is being started again
+                async with asyncio.timeout(LIMITS_S):
+                    limits = await self._limits.state()
+        return Answer(await self.healths(), self._exchange, limits)
 
     async def _reconcile(self, group: Group) -> None:
         """Bring the group's symbols to what is wanted; one that cannot be taken on now is left for later."""

@@ -1,7 +1,6 @@
 """Collector actors on a Ray cluster: start, find, ask, stop. For `midas up`, jobs and the demonstration."""
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +11,13 @@ import ray
 from midas_ray.capture import limits_actor
 from midas_ray.capture.actor import CollectorActor
 from midas_ray.capture.desired import publish_plan, write_plan
-from midas_ray.capture.groups import Plan
+from midas_ray.capture.groups import NAME_PREFIX, Plan, actor_name, name_tag
 from midas_ray.capture.head import HeadError
 from midas_ray.capture.health import Health
-from midas_ray.capture.limits import LimitsState
+from midas_ray.capture.status_table import DONE, healths_of
 from midas_ray.errors import VenueError
 
 NAMESPACE = "midas"
-NAME_PREFIX = "collector:"
 ANSWER_S = 10.0
 """How long a collector may take to answer a query."""
 LIVE_WAIT_S = 30.0
@@ -29,13 +27,6 @@ LIVE_WAIT_SYMBOL_S = 1.0
 FAILED_WAIT_S = 5.0
 """How long a failure may last before it is taken for one."""
 STOP_S = 60.0
-DONE = ("live", "delisted")
-"""States with which nothing is the matter."""
-
-
-def actor_name(root: Path, group: str) -> str:
-    """Name, in the namespace `midas`, of a group's collector; of another data folder's it is another."""
-    return f"{NAME_PREFIX}{group}.{_tag(root)}"
 
 
 def start_group(root: Path, group: str) -> Any:
@@ -66,7 +57,7 @@ def find_collectors(root: Path | None = None) -> dict[str, Any]:
     ]
     found = {}
     for name in sorted(names):
-        if root is None or name.endswith(f".{_tag(root)}"):
+        if root is None or name.endswith(name_tag(root)):
             with contextlib.suppress(ValueError):  # it has ended in the meantime
                 found[name] = ray.get_actor(name, namespace=NAMESPACE)
     return found
@@ -131,49 +122,18 @@ def end_limits() -> None:
 
 
 def cluster_healths(root: Path, plan: Plan) -> list[Health]:
-    """Health of every symbol of the plan, and of what other data folders collect on this cluster, by symbol."""
+    """Health of every symbol of the plan, asked through Ray, and of what other data folders collect on this cluster."""
     actors = find_collectors()
-    answers = _ask_all(actors)
-    healths: list[Health] = []
-    for group, members in plan.groups.items():
-        name = actor_name(root, group)
-        said = {health.symbol: health for health in answers.pop(name, [])}
-        error = said.pop("", None)
-        for symbol in members.symbols:
-            healths.append(said.get(symbol) or _unknown(symbol, group, error))
-    healths += [health for answer in answers.values() for health in answer]
-    return sorted(healths, key=lambda health: health.symbol)
-
-
-def cluster_limits() -> list[LimitsState]:
-    """What is used of the exchange's limits, per address that calls it; empty where nobody has called yet."""
-    with contextlib.suppress(ValueError, ray.exceptions.RayError, TimeoutError):  # told by the collectors' own state
-        actor = ray.get_actor(limits_actor.NAME, namespace=limits_actor.NAMESPACE)
-        states: dict[limits_actor.Address, LimitsState] = ray.get(actor.states.remote(), timeout=ANSWER_S)
-        return list(states.values())
-    return []
-
-
-def _ask_all(actors: dict[str, Any]) -> dict[str, list[Health]]:
-    """What each says; one that does not answer in time gives one health without a symbol."""
     asked = {name: actor.healths.remote() for name, actor in actors.items()}
     if asked:
         ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_S)
-    answers: dict[str, list[Health]] = {}
+    answers: dict[str, list[Health] | None] = {}
     for name, reference in asked.items():
         try:
             answers[name] = ray.get(reference, timeout=0.1)
-        except (ray.exceptions.RayError, TimeoutError) as error:
-            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-            said = f"{name} does not answer: {reason}"
-            answers[name] = [Health(symbol="", state="silent", pid=0, collector=name, error=said)]
-    return answers
-
-
-def _unknown(symbol: str, group: str, silent: Health | None) -> Health:
-    if silent is not None:
-        return Health(symbol=symbol, state="silent", pid=0, collector=group, error=silent.error)
-    return Health(symbol=symbol, state="down", pid=0, collector=group, error="no collector runs; run midas up")
+        except (ray.exceptions.RayError, TimeoutError):
+            answers[name] = None
+    return healths_of(root, plan, answers)
 
 
 def wait_until_live(root: Path, plan: Plan, symbols: set[str]) -> list[Health]:
@@ -201,7 +161,3 @@ def _lateness(health: Health, late: list[Health]) -> str:
     same = [other.symbol for other in late if (other.state, other.error) == (health.state, health.error)]
     line = f"{', '.join(same)} {health.state}"
     return line if health.error is None else f"{line}: {health.error}"
-
-
-def _tag(root: Path) -> str:
-    return hashlib.sha256(str(root).encode()).hexdigest()[:6]

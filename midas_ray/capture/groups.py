@@ -4,7 +4,9 @@ Pure: every function gives a new plan. A symbol stays in its group for as long a
 removing another never moves it. The plan outlives the head node and every process, see `desired`.
 """
 
+import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from pydantic import ValidationError
 from midas_ray.errors import DataError, UsageError
 from midas_ray.settings import Collect
 
+NAME_PREFIX = "collector:"
 NOT_SHARED = {"symbols", "data_dir", "duration", "dashboard_port"}
 """Settings that are not a group's own."""
 
@@ -59,6 +62,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def group_of(self, symbol: str) -> str | None:
         """Name of the group that has the symbol; None where none has."""
         return next((name for name, group in self.groups.items() if symbol in group.symbols), None)
+
+
+def actor_name(root: Path, group: str) -> str:
+    """Name, in the namespace `midas`, of a group's collector; of another data folder's it is another."""
+    return f"{NAME_PREFIX}{group}{name_tag(root)}"
+
+
+def name_tag(root: Path) -> str:
+    """What names of a data folder's collectors end in: others may collect on the same cluster."""
+    return "." + hashlib.sha256(str(root).encode()).hexdigest()[:6]
 
 
 def shared_settings(settings: Collect) -> dict[str, Any]:

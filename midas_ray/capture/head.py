@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from midas_ray.capture.sessions import SESSION_PREFIX, mark_session, remove_old_sessions
+from midas_ray.capture.sessions import FOLDER_VARIABLE, SESSION_PREFIX, mark_session, remove_old_sessions
 from midas_ray.errors import MidasError, UsageError
 
 LOOPBACK = "127.0.0.1"
@@ -180,7 +180,9 @@ def start_head(root: Path, dashboard_port: int) -> Head:
             start_new_session=True,
             cwd="/",
             # A submitted job's `python` is then the one with MIDAS, also where its environment is not activated.
-            env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
+            env=os.environ
+            | {FOLDER_VARIABLE: temp_dir}
+            | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
         )
     head = Head(
         gcs_address="", dashboard_url=f"http://{LOOPBACK}:{dashboard_port}", session_id=starter.pid, temp_dir=temp_dir

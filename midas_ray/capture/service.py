@@ -5,13 +5,14 @@ from pathlib import Path
 
 from midas_ray import console
 from midas_ray.capture import head as head_node
+from midas_ray.capture.answers import ask_all
 from midas_ray.capture.claim import check_unclaimed
 from midas_ray.capture.desired import read_plan, write_plan
 from midas_ray.capture.groups import Plan, add_symbols, pin, pinned, plan_up, remove_symbols, shared_settings
 from midas_ray.capture.head import Head, HeadError
 from midas_ray.capture.layout import check_layout
 from midas_ray.capture.session import check_start, local_root
-from midas_ray.capture.status_table import print_status
+from midas_ray.capture.status_table import DONE, healths_of, print_status
 from midas_ray.errors import UsageError
 from midas_ray.settings import Collect, Down, Status, Up, top_count
 
@@ -69,13 +70,16 @@ def down(settings: Down) -> int:
 def status(settings: Status) -> int:
     """Run `midas status`; gives 0 where every symbol that is to be collected is live, or delisted."""
     root = local_root(settings)
-    head = _running_head(root)
-    if head is None:
+    head = head_node.read_head(root)
+    if head is None or not head_node.is_running(head):
         raise HeadError(f"nothing runs for {root}; start it with midas up")
-    from midas_ray.capture.detached import DONE, cluster_healths, cluster_limits
-
-    healths = cluster_healths(root, read_plan(root))
-    print_status(healths, cluster_limits(), root, as_json=settings.as_json)
+    _check_version(root, head)
+    answers = ask_all(Path(head.temp_dir))
+    said = {name: None if answer is None else answer.healths for name, answer in answers.items()}
+    healths = healths_of(root, read_plan(root), said)
+    told = [answer for answer in answers.values() if answer is not None]
+    limits = {answer.exchange: answer.limits for answer in told if answer.limits is not None}
+    print_status(healths, limits, root, as_json=settings.as_json)
     if not settings.as_json:
         console.out.print(f"dashboard {head.dashboard_url}  ray {head.gcs_address}  data {root}")
     return 0 if healths and all(health.state in DONE for health in healths) else 1
@@ -131,10 +135,14 @@ def _running_head(root: Path) -> Head | None:
     head = head_node.read_head(root)
     if head is None or not head_node.is_running(head):
         return None
-    if head.symbols:
-        raise HeadError(f"the head node of {root} is that of an older MIDAS; run midas down, then midas up")
+    _check_version(root, head)
     head_node.connect(head)
     return head
+
+
+def _check_version(root: Path, head: Head) -> None:
+    if head.symbols:
+        raise HeadError(f"the head node of {root} is that of an older MIDAS; run midas down, then midas up")
 
 
 def _running_groups(root: Path) -> set[str]:

@@ -16,10 +16,18 @@ from pathlib import Path
 
 SESSION_PREFIX = "ray-midas-"
 MARK = "midas-data-dir"
+FOLDER_VARIABLE = "MIDAS_SESSION_FOLDER"
+"""In the environment of a head's processes."""
 KEEP_LOGS_S = 7 * 24 * 3600
 """Logs of processes that have ended are kept for a week."""
 _PROCESS_LOG = re.compile(r"(?:worker|python-core-driver|python-core-worker|io-worker|runtime_env|job-driver)[-_].*")
 _PID = re.compile(r"[-_](\d+)(?:\.\w+)*$")
+
+
+def session_folder() -> Path | None:
+    """The session folder of the head that `midas up` started, in its workers; None on any other cluster."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    return Path(folder) if folder and Path(folder).is_dir() else None
 
 
 def mark_session(folder: Path, root: Path) -> None:

@@ -11,9 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from midas_ray import console
+from midas_ray.capture.groups import Plan, actor_name
 from midas_ray.capture.health import Health
 from midas_ray.capture.limits import LimitsState
 
+DONE = ("live", "delisted")
+"""States with which nothing is the matter."""
 PLAIN_WIDTH = 160
 LEAST_WIDTH = 100
 HOURS_A_DAY = 24
@@ -35,6 +38,29 @@ COLUMNS = (
 )
 HELD = ("held\nMB", "right")
 """Shown where a disk takes nothing."""
+
+
+def healths_of(root: Path, plan: Plan, answers: dict[str, list[Health] | None]) -> list[Health]:
+    """Health of every symbol of the plan, and of what other data folders collect, by symbol.
+
+    answers: what each collector said, by the name of its actor; None where it does not answer. State `down` where there
+    is none.
+    """
+    left, healths = dict(answers), []
+    for group, members in plan.groups.items():
+        name = actor_name(root, group)
+        state, error = "down", "no collector runs; run midas up"
+        if name in left:
+            state, error = "silent", f"{name} does not answer"
+        said = {health.symbol: health for health in left.pop(name, None) or []}
+        healths += [
+            said.get(symbol) or Health(symbol=symbol, state=state, pid=0, collector=group, error=error)
+            for symbol in members.symbols
+        ]
+    for name, others in left.items():
+        silent = [Health(symbol=name, state="silent", pid=0, error="does not answer")]
+        healths += silent if others is None else others
+    return sorted(healths, key=lambda health: health.symbol)
 
 
 def status_row(health: Health) -> list[str]:
@@ -81,10 +107,10 @@ def disk_line(healths: list[Health], free_bytes: int) -> str:
     return f"{line}, full in {days:,.0f} days at {console.size_text(bytes_per_day(healths))} a day"
 
 
-def limits_line(limits: LimitsState) -> str:
-    """What is used of what the exchange allows an address, and whether it refuses."""
+def limits_line(exchange: str, limits: LimitsState) -> str:
+    """What is used of what an exchange allows an address, and whether it refuses."""
     line = (
-        f"exchange: request weight {limits.used_weight} of {limits.weight_limit} a minute, "
+        f"{exchange}: request weight {limits.used_weight} of {limits.weight_limit} a minute, "
         f"{limits.connections} of {limits.connection_limit} connections in 5 minutes"
     )
     return line if limits.reason is None else f"{line}; refused: {limits.reason}"
@@ -97,7 +123,7 @@ def error_lines(healths: list[Health]) -> list[str]:
         if health.error is not None:
             befell.setdefault(health.error, []).append(health.symbol)
     return [
-        error if symbols == [""] or error.startswith(f"{symbols[0]}:") else f"{', '.join(symbols)}: {error}"
+        error if error.startswith(f"{symbols[0]}:") else f"{', '.join(symbols)}: {error}"
         for error, symbols in befell.items()
     ]
 
@@ -108,7 +134,7 @@ def count_line(healths: list[Health]) -> str:
     return f"{len(healths)} symbols: {', '.join(f'{count} {state}' for state, count in states.most_common())}"
 
 
-def as_document(healths: list[Health], limits: list[LimitsState], free_bytes: int, root: Path) -> dict[str, Any]:
+def as_document(healths: list[Health], limits: dict[str, LimitsState], free_bytes: int, root: Path) -> dict[str, Any]:
     """What `midas status --json` prints: the fields of `Health` per symbol, and what they come to."""
     return {
         "data_dir": str(root),
@@ -117,12 +143,12 @@ def as_document(healths: list[Health], limits: list[LimitsState], free_bytes: in
             "bytes_per_day": bytes_per_day(healths),
             "days_left": days_left(healths, free_bytes),
         },
-        "limits": [asdict(state) for state in limits],
+        "limits": {exchange: asdict(state) for exchange, state in limits.items()},
         "symbols": [asdict(health) | {"spread_bps": health.spread_bps} for health in healths],
     }
 
 
-def print_status(healths: list[Health], limits: list[LimitsState], root: Path, *, as_json: bool = False) -> None:
+def print_status(healths: list[Health], limits: dict[str, LimitsState], root: Path, *, as_json: bool = False) -> None:
     """Print the table, the disk's state, what is used of the exchange's limits, and the errors there are."""
     free_bytes = shutil.disk_usage(root).free
     if as_json:
@@ -136,6 +162,6 @@ def print_status(healths: list[Health], limits: list[LimitsState], root: Path, *
         table.add_row(*status_row(health), *([f"{health.held_bytes / MB:.1f}"] if holds else []))
     width = max(console.out.width, LEAST_WIDTH) if console.out.is_terminal else PLAIN_WIDTH
     Console(width=width, highlight=False).print(table)
-    lines = [disk_line(healths, free_bytes), *map(limits_line, limits), *error_lines(healths)]
+    lines = [disk_line(healths, free_bytes), *(limits_line(*item) for item in limits.items()), *error_lines(healths)]
     for line in [count_line(healths), *lines] if len(healths) > 1 else lines:
         console.out.print(line, markup=False)

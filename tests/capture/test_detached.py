@@ -11,8 +11,7 @@ import pytest
 from midas_ray.capture import actor as actor_module
 from midas_ray.capture.actor import GEO_BLOCK_S, CollectorActor
 from midas_ray.capture.desired import write_plan
-from midas_ray.capture.detached import actor_name
-from midas_ray.capture.groups import Plan, add_symbols, shared_settings
+from midas_ray.capture.groups import Plan, actor_name, add_symbols, shared_settings
 from midas_ray.capture.health import Health
 from midas_ray.errors import GeoBlockedError, UsageError, VenueError
 from midas_ray.settings import Collect

@@ -114,6 +114,7 @@ def test_up_status_down(exchange_url: str, tmp_path: Path) -> None:
         code, out, err = _midas("status", *data)
         assert (code, err) == (0, "")
         assert any(line.split()[:2] == ["ethusdt", "live"] for line in out.splitlines())
+        assert f"{exchange_url}: request weight" in out
         assert "btcusdt" not in out
         assert "free" in out
     finally:

@@ -1,11 +1,14 @@
 """What `midas status` prints."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from midas_ray.capture.answers import Answer, answering, ask_all
+from midas_ray.capture.groups import Plan, actor_name, add_symbols, shared_settings
 from midas_ray.capture.health import Health
 from midas_ray.capture.limits import LimitsState
 from midas_ray.capture.status_table import (
@@ -14,10 +17,12 @@ from midas_ray.capture.status_table import (
     days_left,
     disk_line,
     error_lines,
+    healths_of,
     limits_line,
     print_status,
     status_row,
 )
+from midas_ray.settings import Collect
 
 LIVE = Health(
     symbol="1000pepeusdt",
@@ -63,13 +68,15 @@ def test_an_error_of_many_symbols_is_one_line() -> None:
 
 
 def test_limits_are_said_with_what_refuses() -> None:
-    assert limits_line(LIMITS) == ("exchange: request weight 115 of 1920 a minute, 8 of 240 connections in 5 minutes")
-    assert limits_line(replace(LIMITS, reason="banned")).endswith("; refused: banned")
+    assert limits_line("binance-futures", LIMITS) == (
+        "binance-futures: request weight 115 of 1920 a minute, 8 of 240 connections in 5 minutes"
+    )
+    assert limits_line("x", replace(LIMITS, reason="banned")).endswith("; refused: banned")
 
 
 def test_the_table_fits_100_columns_and_shows_what_is_held(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     degraded = replace(LIVE, symbol="solusdt", state="degraded", held_bytes=12_300_000, error="no space left")
-    print_status([LIVE, degraded], [LIMITS], tmp_path)
+    print_status([LIVE, degraded], {"binance-futures": LIMITS}, tmp_path)
     lines = capsys.readouterr().out.splitlines()
     table = [line.rstrip() for line in lines[:4]]
     assert max(map(len, table)) <= 100
@@ -77,15 +84,47 @@ def test_the_table_fits_100_columns_and_shows_what_is_held(tmp_path: Path, capsy
     assert table[3].split()[-1] == "12.3"
     assert "2 symbols: 1 live, 1 degraded" in lines
     assert lines[-1] == "solusdt: no space left"
-    print_status([LIVE], [], tmp_path)
+    print_status([LIVE], {}, tmp_path)
     assert "held" not in capsys.readouterr().out
 
 
 def test_json_has_every_field(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_status([LIVE], [LIMITS], tmp_path, as_json=True)
+    print_status([LIVE], {"binance-futures": LIMITS}, tmp_path, as_json=True)
     document = json.loads(capsys.readouterr().out)
     assert document.keys() == {"data_dir", "disk", "limits", "symbols"}
     (symbol,) = document["symbols"]
     assert (symbol["symbol"], symbol["best_bid"], symbol["wins"]) == ("1000pepeusdt", ["95000.1", "1"], LIVE.wins)
     assert symbol["spread_bps"] == LIVE.spread_bps
-    assert as_document([LIVE], [LIMITS], 480 * 10**9, tmp_path)["disk"]["days_left"] == pytest.approx(20)
+    assert as_document([LIVE], {"binance-futures": LIMITS}, 480 * 10**9, tmp_path)["disk"][
+        "days_left"
+    ] == pytest.approx(20)
+
+
+def test_every_symbol_of_the_plan_has_a_health(tmp_path: Path) -> None:
+    plan = add_symbols(Plan(), ["aa", "bb", "cc"], shared_settings(Collect(symbols_per_collector=1)))
+    first, second, _ = (actor_name(tmp_path, group) for group in plan.groups)
+    live, elsewhere = replace(LIVE, symbol="aa"), replace(LIVE, symbol="zz")
+    answers: dict[str, list[Health] | None] = {first: [live], second: None, "collector:x.other": [elsewhere]}
+    healths = healths_of(tmp_path, plan, answers)
+    assert [(health.symbol, health.state) for health in healths] == [
+        *(("aa", "live"), ("bb", "silent"), ("cc", "down"), ("zz", "live"))
+    ]
+    assert [health.error for health in healths[1:3]] == [
+        f"{second} does not answer",
+        "no collector runs; run midas up",
+    ]
+
+
+def test_collectors_answer_at_their_sockets(tmp_path: Path) -> None:
+    async def ask() -> dict[str, Answer | None]:
+        async def answer() -> Answer:
+            return Answer([LIVE], "binance-futures", LIMITS)
+
+        (tmp_path / "collector:dead.sock").touch()
+        (tmp_path / "collector:live.sock").touch()  # left by one that was killed
+        async with answering(tmp_path, "collector:live", answer):
+            return await asyncio.to_thread(ask_all, tmp_path)
+
+    answers = asyncio.run(ask())
+    assert answers == {"collector:dead": None, "collector:live": Answer([LIVE], "binance-futures", LIMITS)}
+    assert not (tmp_path / "collector:live.sock").exists()
