@@ -35,7 +35,7 @@ check: setup ## style, types and tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 bench: setup ## benchmarks, as ratios against a floor in the same run
-	@for name in simulate reconstruct features capture; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@for name in simulate market reconstruct features capture; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 soak: setup ## ten minutes of faults and kills, judged against the exchange's own books; then memory under load
 	@$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -9,13 +9,26 @@ from midas_ray.simulate import market_kernel as kernel
 from midas_ray.simulate.symbols import SymbolSpec
 
 VOLATILITY_BPS_PER_MINUTE = 3.5
-"""Median volatility of the efficient price; it swings by the hour and clusters."""
+"""Median volatility of the price; it swings by the hour and clusters."""
+QUEUE_ORDERS_PER_S, QUEUE_ORDERS_SHARE = 40.0, 0.2
+"""Limit orders and cancels in the best queues a second at the median volatility: so many, or this share of the level
+changes where that is less. They are the clock of the price: a busier book behind the best does not change it."""
+TAKERS_SHARE = 0.009
+"""Market orders for each level change."""
+TAKEN_QUEUES = 0.015
+"""Queue units that market orders ask for, for each order in the best queues."""
+MOVES = 0.06
+"""Moves of the reference price for each order in the best queues, as measured: the volatility gives their size."""
+MOVE_SQUARE = 1.8
+"""Mean square of a move over the square of its mean."""
+QUEUE_SCALE = 0.62
+"""The kernel's unit of a queue, in mean queues, as measured: orders and new queues are scaled by it."""
 FIRST_ID_SPAN = 10**12
 MEAN_ID_GAP = 60.0
 """Ids that the whole exchange gives out per change of this symbol (futures; spot ids are the symbol's own)."""
 
-FORCED_ORDERS_PER_STEP = 4e-4
-"""Liquidations per 100 ms at the median volatility."""
+FORCED_ORDERS_PER_MOVE = 3e-3
+"""Liquidations for each mean move of the reference price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,24 +141,32 @@ def _first_state(spec: SymbolSpec, word: int, start_us: int, futures: bool, leve
     ints[kernel.LAST_CHANGE_US] = start_us - 1
     ints[kernel.TRADE_ID] = 1_000_000_000 + word % 1_000_000_007
     ints[kernel.BEST_BID], ints[kernel.BEST_ASK] = spec.start_ticks - 1, spec.start_ticks
+    ints[kernel.REFERENCE] = ints[kernel.STEP_REFERENCE] = ints[kernel.BEST_BID]
     ints[kernel.LOW_EDGE] = max(ints[kernel.BEST_BID] - kernel.REACH, 0)
     ints[kernel.HIGH_EDGE] = ints[kernel.BEST_ASK] + kernel.REACH
-    ints[kernel.OPEN_INTEREST] = int(spec.level_lots * 20_000)
+    ints[kernel.OPEN_INTEREST] = int(spec.best_lots * 5_000)
     # Each symbol flushes at its own phase of the 100 ms grid, as in the field.
     phase_us = word % kernel.STEP_US
     ints[kernel.NEXT_STEP_US] = start_us + (phase_us - start_us) % kernel.STEP_US
     ints[kernel.NEXT_EVENT_US] = ints[kernel.NEXT_STEP_US]
     parameters = np.zeros(kernel.PARAMETERS)
-    parameters[kernel.P_EVENTS] = level_changes * spec.events_per_change
-    parameters[kernel.P_VOL] = spec.start_ticks * VOLATILITY_BPS_PER_MINUTE * 1e-4 / 600**0.5
+    changes = 10.0 * level_changes
+    unit_lots = QUEUE_SCALE * spec.best_lots
+    queues = min(QUEUE_ORDERS_PER_S, QUEUE_ORDERS_SHARE * changes)
+    parameters[kernel.P_BACKGROUND] = changes * spec.events_per_change
+    parameters[kernel.P_QUEUES] = queues
+    parameters[kernel.P_TAKERS] = TAKERS_SHARE * changes
+    parameters[kernel.P_TAKER_LOTS] = TAKEN_QUEUES * queues / parameters[kernel.P_TAKERS] * unit_lots
+    parameters[kernel.P_BEST_LOTS] = unit_lots
     parameters[kernel.P_LEVEL_LOTS] = spec.level_lots
+    parameters[kernel.P_JUMP] = VOLATILITY_BPS_PER_MINUTE * 1e-4 / (60.0 * MOVE_SQUARE * MOVES * queues) ** 0.5
     parameters[kernel.P_NEAR] = spec.near_ticks
     parameters[kernel.P_DEPTH] = spec.depth_ticks
     parameters[kernel.P_OCCUPANCY] = spec.occupancy
     parameters[kernel.P_ID_GAP] = MEAN_ID_GAP if futures else 1.0
-    parameters[kernel.P_FORCED] = FORCED_ORDERS_PER_STEP if futures else 0.0
+    parameters[kernel.P_FORCED] = FORCED_ORDERS_PER_MOVE if futures else 0.0
     floats = np.zeros(kernel.FLOATS)
-    floats[kernel.EFFICIENT] = floats[kernel.MARK] = spec.start_ticks - 0.5
+    floats[kernel.MARK] = spec.start_ticks - 0.5
     return kernel.State(
         book=np.zeros((2, kernel.WIDTH), np.int64),
         ints=ints,
