@@ -185,7 +185,8 @@ class BookSync:
             self._pending = snapshot
             self._asked_ms = self.clock_ms
             return self._widen()
-        self._write_unlive_rows()  # before the snapshot's id takes the place of the last one applied
+        # Before the snapshot's id takes the place of the last one applied.
+        self._write_unlive_rows(self._first_after_ms(snapshot.last_id))
         self._anchor(snapshot)
         waiting, self._buffer = self._buffer, deque()
         newest = self._seen_ms
@@ -313,14 +314,24 @@ class BookSync:
             elif why != k.END_OF_EVENTS or first >= until:
                 return int(why), int(first)
 
-    def _write_unlive_rows(self) -> None:
-        """Rows of a gap up to the last event seen in it."""
-        if self.live or self.sink is None or self._seen_ms <= self.clock_ms:
+    def _first_after_ms(self, last_id: int) -> int:
+        """Exchange time of the first waiting event that may go on from `last_id`; of the last one seen if none may."""
+        for span in self._buffer:
+            table = span.events.table[span.first : span.stop]
+            after = np.flatnonzero(table[:, k.DEPTH_LAST_ID] >= last_id)
+            if len(after):
+                return min(self._seen_ms, int(table[after[0], k.DEPTH_MS]))
+        return self._seen_ms
+
+    def _write_unlive_rows(self, until_ms: int | None = None) -> None:
+        """Rows of a gap up to `until_ms`, at most and by default up to the last event seen in it."""
+        until_ms = self._seen_ms if until_ms is None else until_ms
+        if self.live or self.sink is None or until_ms <= self.clock_ms:
             return
         ladder, sink, finished = self.ladder, self.sink, False
         while not finished:
             sink.n_rows, finished = k.emit_rows(
-                *(self._seen_ms, sink.step_ms, sink.first_ms, sink.last_ms),
+                *(until_ms, sink.step_ms, sink.first_ms, sink.last_ms),
                 *(self.state, ladder.keys, ladder.sizes, ladder.counts, ladder.known, self._ofi, self._ofi_known),
                 *(sink.ints, sink.keys, sink.sizes, sink.known, sink.ofi, sink.n_rows),
             )

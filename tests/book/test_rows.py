@@ -62,6 +62,19 @@ def test_gap_rows_hold_nothing_until_the_first_event_after_the_resync() -> None:
     assert rows[5].ofi is not None
 
 
+def test_slow_snapshot_brings_the_book_back_from_the_event_that_goes_on_from_it() -> None:
+    """What waits behind that event is replayed: its rows are live, and each is written once."""
+    recording = live()
+    recording.feed(event(5150, 1010, 1020), event(5330, 1025, 1030, {100: 1}), event(5460, 1030, 1040, {100: 2}))
+    recording.feed(event(5580, 1040, 1050, {100: 3}), event(5940, 1050, 1060, {100: 4}))
+    recording.feed(snapshot(1035, {90: 1}, {91: 1}))
+    rows = recording.finish()
+    assert [row.ts for row in rows] == [5100, 5200, 5300, 5400, 5500, 5600, 5700, 5800, 5900]
+    assert [row.state for row in rows] == ["live", "gap", "gap", "gap", "live", "live", "live", "live", "live"]
+    assert [row.last_id for row in rows] == [1010, 1020, 1020, 1020, 1040, 1050, 1050, 1050, 1050]
+    assert (rows[4].ofi, rows[5].ofi is None) == (None, False)
+
+
 def test_rows_say_syncing_from_the_first_event_seen() -> None:
     recording = Recording()
     recording.book.opened()
