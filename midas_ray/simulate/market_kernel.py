@@ -2,12 +2,17 @@
 
 A queue-reactive book (Huang, Lehalle and Rosenbaum 2015) met by Hawkes market orders (Bacry and Muzy 2014). Limit
 orders and cancels at the two best prices come with intensities that depend on the size of the queue there. When a
-queue is used up, the reference price moves by a number of ticks, with some probability none, the book around it is
-drawn anew, and both sides follow: the price has no other mover, so that order flow explains returns (Cont, Kukanov and
-Stoikov 2014). Market orders excite further ones, mostly of their own sign. Behind the best prices, orders arrive,
-change and leave per level with intensities that depend on the distance (Cont, Stoikov and Talreja 2010). A clustered,
-daily-cycled volatility is the clock of the queues and the scale of the moves. Everything a client sees (depth, trades,
-tickers, bars) comes from the one sequence of changes made here.
+queue is used up, the reference price moves by a number of ticks, perhaps none, the levels on its way are pulled, and
+both sides follow: the price has no other mover, so that order flow explains returns (Cont, Kukanov and Stoikov 2014).
+As in the captures, a queue that has just retreated is often too thin to hold and the one that followed is long, so
+that moves come in bursts. Market orders excite further ones, mostly of their own sign. Behind the best prices, orders
+arrive, change and leave per level with intensities that depend on the distance (Cont, Stoikov and Talreja 2010). A
+clustered, daily-cycled volatility is the clock of the queues and, less, the scale of the moves. Everything a client
+sees (depth, trades, tickers, bars) comes from the one sequence of changes made here.
+
+`benchmarks.market` compares it with real captures. R^2 of the mid's change on the best level's order flow, in sixteen
+simulated hours of btcusdt and ethusdt futures (four seeds and hours of the day each, 20 and 105 level changes): 0.45 to
+0.53 at 1 s and 0.59 to 0.69 at 10 s; in the captures of the two, 0.46 and 0.51, 0.58 and 0.67.
 
 Times are microseconds since the epoch, prices ticks, sizes lots. State lives in plain arrays, so that a run can stop at
 any time and go on: how it is cut changes nothing. Random numbers come from splitmix64, whose state is part of it.

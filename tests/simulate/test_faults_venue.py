@@ -138,7 +138,7 @@ async def test_venue_gap_is_the_same_for_all(stream: str) -> None:
         received = set(trades[0]) | set(trades[1])
         assert missing
         assert not missing & received
-        assert missing | received == set(range(min(received), max(missing | received) + 1))
+        assert missing | received == set(range(min(missing | received), max(missing | received) + 1))
 
 
 async def test_burst_comes_at_once_and_whole() -> None:
