@@ -43,9 +43,11 @@ class Explanation:
             return self.start_ms <= start_ms and end_ms <= self.end_ms
         return start_ms <= self.end_ms and self.start_ms <= end_ms
 
-    def opens(self, stream: str, start_ms: int) -> bool:
-        """Whether a gap of this stream, of whatever cause, may have begun with it."""
-        return bool(self.causes) and self.stream in (None, stream) and self.start_ms <= start_ms <= self.end_ms
+    def meets(self, stream: str, start_ms: int, end_ms: int) -> bool:
+        """Whether it may have begun a gap of this stream, of whatever cause."""
+        return (
+            bool(self.causes) and self.stream in (None, stream) and start_ms <= self.end_ms and self.start_ms <= end_ms
+        )
 
 
 @dataclass(slots=True)
@@ -235,7 +237,7 @@ def _is_explained(stream: str, cause: str, start_ms: int, end_ms: int, explanati
     """By one explanation, or by one that opened the gap and another, in which it went on, that gave it its cause."""
     if any(each.explains(stream, cause, start_ms, end_ms) for each in explanations):
         return True
-    opened = any(each.opens(stream, start_ms) and not each.within for each in explanations)
+    opened = any(each.meets(stream, start_ms, end_ms) and not each.within for each in explanations)
     return opened and any(
         each.within and each.explains(stream, cause, each.start_ms, end_ms) and each.start_ms > start_ms
         for each in explanations
