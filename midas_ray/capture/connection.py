@@ -16,7 +16,7 @@ from websockets.protocol import Event
 
 from midas_ray.capture.arrivals import Arrival, Inbox, Note
 from midas_ray.capture.limits import IpLimits
-from midas_ray.capture.refusal import refusal_of
+from midas_ray.capture.refusal import Refusal, refusal_of
 from midas_ray.capture.watch import Watch
 from midas_ray.errors import GeoBlockedError
 from midas_ray.venues.base import Stream, Venue
@@ -105,7 +105,7 @@ class Session:
     ) -> None:
         self.name = name
         self.connected = False
-        self.retry_s: float | None = None
+        self.refusal: Refusal | None = None
         self._wiring, self._route = wiring, route
         self._streams = self._wanted = streams
         self._when_open, self._leave = opened, leave
@@ -117,7 +117,7 @@ class Session:
     async def run(self) -> str:
         """Connect and read until the connection ends; gives why it did.
 
-        Raises GeoBlockedError. `retry_s` is then how long the exchange wants no connection, where it says so.
+        Raises GeoBlockedError. `refusal` says then what the exchange answered, where it refused the handshake.
         """
         wiring = self._wiring
         await wiring.limits.connection()
@@ -234,7 +234,7 @@ class Session:
         refusal = refusal_of(response.status_code, response.headers, bytes(response.body or b""), self._route)
         if refusal.kind == "geo":
             raise GeoBlockedError(refusal.text) from None
-        self.retry_s = refusal.wait_s
+        self.refusal = refusal
         if refusal.kind in ("ban", "limit") and refusal.wait_s is not None:
             await self._wiring.limits.block(time.time_ns() + int(refusal.wait_s * 1e9), refusal.text)
         return refusal.text

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from midas_ray.capture.backoff import full_jitter_s
 from midas_ray.capture.connection import CLOSE_TIMEOUT_S, Session, Wiring
+from midas_ray.capture.refusal import Refusal
 from midas_ray.venues.base import Stream
 
 STABLE_S = 10.0
@@ -51,6 +52,7 @@ class Link:
         self._reason = ""
         self._session: Session | None = None
         self._successor: Session | None = None
+        self._refused = 0
 
     @property
     def connected(self) -> bool:
@@ -82,15 +84,21 @@ class Link:
         attempt = 0
         while True:
             started_s = time.monotonic()
-            reason, retry_s = await self._keep()
+            reason, refusal = await self._keep()
             attempt = 0 if time.monotonic() - started_s >= STABLE_S else attempt + 1
-            wait_s = full_jitter_s(attempt) if retry_s is None else retry_s + full_jitter_s(0)
+            wait_s = self._wait_s(attempt, refusal)
             self.last_error = reason
             self._log.warning("disconnected", reason=reason, retry_in_s=round(wait_s, 2))
             await asyncio.sleep(wait_s)
 
-    async def _keep(self) -> tuple[str, float | None]:
-        """One connection and its successors, until the present one ends unasked; gives why, and the wait asked for."""
+    def _wait_s(self, attempt: int, refusal: Refusal | None) -> float:
+        """Seconds until the next attempt: as the exchange asks where it refused, else by the number of failures."""
+        self._refused = 0 if refusal is None else self._refused + 1
+        asked_s = None if refusal is None else refusal.wait_again_s(self._refused)
+        return full_jitter_s(attempt) if asked_s is None else asked_s + full_jitter_s(0)
+
+    async def _keep(self) -> tuple[str, Refusal | None]:
+        """One connection and its successors, until the present one ends unasked; gives why, and how it was refused."""
         session, task = self._start()
         self._session = session
         try:
@@ -102,7 +110,7 @@ class Link:
                 finally:
                     asked.cancel()
                 if task.done():
-                    return task.result(), session.retry_s
+                    return task.result(), session.refusal
                 if not self._renewal.is_set():
                     self._reason = f"{self._next_age_s:.0f} s old: renewed before the exchange cuts it"
                 self._log.info("renewing", conn=session.name, reason=self._reason)
@@ -137,8 +145,7 @@ class Link:
             if task.done():
                 self.last_error = task.result()
                 self._log.warning("successor failed", conn=successor.name, reason=self.last_error)
-                wait_s = full_jitter_s(2) if successor.retry_s is None else successor.retry_s
-                await asyncio.wait({old_task}, timeout=wait_s)
+                await asyncio.wait({old_task}, timeout=self._wait_s(2, successor.refusal))
                 return old, old_task
             self._session = successor
             await self._close(old, old_task, reason)

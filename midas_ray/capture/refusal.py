@@ -14,8 +14,10 @@ BAN_S = 120.0
 """Length of a ban that does not say its own: the shortest one."""
 BACK_OFF_S = 60.0
 """Pause after a 429 that does not say how long."""
-FIREWALL_S = 300.0
-"""Pause after a 403: the firewall forgets an address after about so long."""
+FIREWALL_S = 15.0
+FIREWALL_MOST_S = 300.0
+"""Pause after a first 403, doubled with each further one, up to where the firewall forgets an address: a hiccup of a
+second is not to cost minutes."""
 MOST_WAIT_S = 3 * 86400.0
 """The longest ban. A longer one is a wrong clock here or there."""
 
@@ -37,10 +39,16 @@ class Refusal:
     text: str
     code: int | None = None
 
+    def wait_again_s(self, times: int) -> float | None:
+        """`wait_s` where it is the refusal number `times` in a row (1 = the first)."""
+        if self.kind != "firewall" or self.wait_s is None:
+            return self.wait_s
+        return min(self.wait_s * 2.0 ** min(times - 1, 10), FIREWALL_MOST_S)
+
     @property
     def stops_sockets(self) -> bool:
-        """Connections have to wait, too. The weight limit concerns requests alone."""
-        return self.kind in ("ban", "firewall")
+        """Connections have to wait, too. The weight limit and the firewall of REST concern requests alone."""
+        return self.kind == "ban"
 
 
 def refusal_of(status: int, headers: Mapping[str, str], body: bytes, where: str, now_ns: int | None = None) -> Refusal:
@@ -59,8 +67,8 @@ def refusal_of(status: int, headers: Mapping[str, str], body: bytes, where: str,
             text = f"called too often, over the request weight limit (HTTP 429); calling again in {wait_s:.0f} s"
             return Refusal("limit", wait_s, f"{where}: {text}")
         case 403:
-            text = f"refused by the exchange's firewall (HTTP 403); calling again in {FIREWALL_S:.0f} s"
-            return Refusal("firewall", FIREWALL_S, f"{where}: {text}; or use another address")
+            text = "refused by the exchange's firewall (HTTP 403); waiting, ever longer; or use another address"
+            return Refusal("firewall", FIREWALL_S, f"{where}: {text}")
         case 451:
             text = "not served in this country (HTTP 451); run from another location"
             return Refusal("geo", None, f"{where}: {text}")

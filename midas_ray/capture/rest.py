@@ -83,6 +83,7 @@ class RestClient:
         self.venue = venue
         self.limits: IpLimits = limits or Limits(venue.weight_per_minute, venue.connections_per_5_min)
         self._used = VenueMinute()
+        self._refused = 0
         self._exchange_url = exchange_url
         self._session: aiohttp.ClientSession | None = None
 
@@ -143,8 +144,10 @@ class RestClient:
         if used is not None and used.isdecimal():
             self._used.report(int(used), recv_ns)
             await self.limits.report(int(used))
-        if refusal is not None and refusal.wait_s is not None:
-            until_ns = recv_ns + int(refusal.wait_s * 1e9)
+        self._refused = 0 if refusal is None else self._refused + 1
+        wait_s = None if refusal is None else refusal.wait_again_s(self._refused)
+        if refusal is not None and wait_s is not None:
+            until_ns = recv_ns + int(wait_s * 1e9)
             await self.limits.block(until_ns, refusal.text, sockets=refusal.stops_sockets)
 
     async def check_symbols(self, symbols: Iterable[str]) -> None:

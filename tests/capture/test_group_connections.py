@@ -185,6 +185,15 @@ async def test_a_ban_is_waited_for(tmp_path: Path) -> None:
     assert exchange.connections >= 3
 
 
+async def test_a_firewall_hiccup_does_not_cost_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("midas_ray.capture.refusal.FIREWALL_S", 0.05)
+    async with ScriptedExchange() as exchange:
+        exchange.handshakes = [(403, {})] * 4
+        async with collecting(exchange.url, tmp_path, connections=1, enable_klines=False) as collector:
+            await _live(exchange, collector, 1)
+            assert exchange.connections >= 4
+
+
 async def test_one_symbols_gap_never_touches_anothers_book(tmp_path: Path) -> None:
     async with SimulatedExchange(["btcusdt", "ethusdt"], seed=5) as exchange:  # noqa: SIM117 - the second needs it
         async with collecting(exchange.url, tmp_path, others=["ethusdt"]) as collector:

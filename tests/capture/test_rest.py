@@ -183,7 +183,7 @@ NOW_NS = 1_795_374_400_000 * 10**6
         (418, {}, b"banned until 1795374300000", "ban", 120.0, "for 120 s more"),
         (418, {}, b"banned until 1895374300000", "ban", 3 * 86400.0, "banned"),
         (451, {}, b"", "geo", None, "not served in this country"),
-        (403, {}, b"<html>", "firewall", 300.0, "firewall"),
+        (403, {}, b"<html>", "firewall", 15.0, "firewall"),
         (400, {}, b'{"code":-4021,"msg":"7 is not valid depth limit."}', "other", None, "error -4021: 7 is not valid"),
         (502, {}, b"<html>", "server", None, "expected HTTP 200, found 502"),
         (404, {}, b"", "other", None, "expected HTTP 200, found 404"),
@@ -200,7 +200,7 @@ def test_refusals_are_told_apart_in_one_clear_line(
 
 @pytest.mark.parametrize(
     ("status", "error", "blocks"),
-    [(418, VenueError, "both"), (429, VenueError, "requests"), (403, VenueError, "both"), (451, GeoBlockedError, "")],
+    [(418, VenueError, "both"), (429, VenueError, "requests"), (403, VenueError, "requests"), (451, GeoBlockedError, "")],
 )
 async def test_a_refusal_is_raised_and_holds_back_all_that_share_the_address(
     status: int, error: type[VenueError], blocks: str
@@ -215,7 +215,7 @@ async def test_a_refusal_is_raised_and_holds_back_all_that_share_the_address(
             await rest.clock()
     assert not isinstance(raised.value, TransientVenueError)
     state = await limits.state()
-    wait_s = 300 if status == 403 else 40
+    wait_s = 15 if status == 403 else 40
     if blocks:
         assert state.blocked_until_ns is not None
         assert wait_s * 10**9 <= state.blocked_until_ns - before_ns <= (wait_s + 10) * 10**9
@@ -223,6 +223,13 @@ async def test_a_refusal_is_raised_and_holds_back_all_that_share_the_address(
     else:
         assert state.blocked_until_ns is None
     assert (limits._connection_wait_ns(1) > 0) == (blocks == "both")
+
+
+def test_a_firewall_that_goes_on_is_called_ever_more_rarely() -> None:
+    refusal = refusal_of(403, {}, b"", "x")
+    assert [refusal.wait_again_s(times) for times in (1, 2, 3, 5, 6, 100)] == [15, 30, 60, 240, 300, 300]
+    assert refusal_of(418, {"Retry-After": "40"}, b"", "x").wait_again_s(5) == 40
+    assert refusal_of(503, {}, b"", "x").wait_again_s(5) is None
 
 
 async def test_server_errors_are_tried_again() -> None:
