@@ -200,7 +200,12 @@ def test_refusals_are_told_apart_in_one_clear_line(
 
 @pytest.mark.parametrize(
     ("status", "error", "blocks"),
-    [(418, VenueError, "both"), (429, VenueError, "requests"), (403, VenueError, "requests"), (451, GeoBlockedError, "")],
+    [
+        (418, VenueError, "both"),
+        (429, VenueError, "requests"),
+        (403, VenueError, "requests"),
+        (451, GeoBlockedError, ""),
+    ],
 )
 async def test_a_refusal_is_raised_and_holds_back_all_that_share_the_address(
     status: int, error: type[VenueError], blocks: str
