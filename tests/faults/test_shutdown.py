@@ -95,7 +95,8 @@ def _check_on_disk(root: Path, sent: list[str]) -> None:
 async def test_collect_keeps_all_it_received(
     exchange: WitnessExchange, tmp_path: Path, numbers: list[signal.Signals]
 ) -> None:
-    """Ctrl-C pressed again and a supervisor's SIGTERM on top do not cut the sealing short."""
+    """Ctrl-C pressed again and a supervisor's SIGTERM on top do not cut the sealing short; where the last of them comes
+    after all is done, it ends the process its own way."""
     process = await _midas("collect", "--data-dir", str(tmp_path), "--exchange-url", exchange.url)
 
     async def end() -> None:
@@ -111,7 +112,7 @@ async def test_collect_keeps_all_it_received(
     finally:
         if process.returncode is None:
             process.kill()
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "") or (len(numbers) > 1 and code in (-signal.SIGINT, 130))
     _check_on_disk(tmp_path, exchange.sent)
 
 
