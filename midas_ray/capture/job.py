@@ -1,4 +1,7 @@
-"""Collectors on any Ray cluster, for `jobs/collect.py`: what `midas up` does on its own head."""
+"""Collectors on any Ray cluster, for `jobs/collect.py`: what `midas up` does on its own head.
+
+What imports Ray is imported late: `ray_session` sets what Ray reads when it is imported.
+"""
 
 import os
 import sys
@@ -7,7 +10,6 @@ from pathlib import Path
 
 from midas_ray import console
 from midas_ray.capture.desired import read_plan
-from midas_ray.capture.detached import apply_plan, end_limits, running_groups, wait_until_live
 from midas_ray.capture.groups import remove_symbols
 from midas_ray.capture.head import head_lock
 from midas_ray.capture.layout import check_layout
@@ -38,6 +40,8 @@ def main(argv: list[str]) -> int:
 
 def begin(root: Path, settings: Collect, asked: tuple[str, ...] | None) -> set[str]:
     """Start what is asked for on the cluster that this process has joined; gives its symbols once all are live."""
+    from midas_ray.capture.detached import apply_plan, running_groups, wait_until_live
+
     with head_lock(root):
         plan, began = prepare(root, settings, asked, running_groups(root, read_plan(root)))
         apply_plan(root, plan)
@@ -49,6 +53,8 @@ def begin(root: Path, settings: Collect, asked: tuple[str, ...] | None) -> set[s
 
 def take_off(root: Path, symbols: set[str]) -> None:
     """Stop collecting these; all others go on."""
+    from midas_ray.capture.detached import apply_plan, end_limits
+
     with head_lock(root):
         apply_plan(root, remove_symbols(read_plan(root), symbols))
     end_limits()
