@@ -182,7 +182,7 @@ async def run(certificates: Path, seconds: float, ramp: bool) -> None:
                 group = MeasuredGroup(settings, folder, rest, stage_logger(folder, "collector"))
                 for symbol in symbols:
                     await group.add(symbol)
-                running = asyncio.create_task(group.run())
+                running = asyncio.create_task(group.run(alone=True))
                 await group.started.wait()
                 await asyncio.sleep(WARM_S)
                 before = await load(url)

@@ -170,7 +170,7 @@ class CollectorActor:
                 return
             group = Group(settings, self._root, rest, self._log, name=self._name)
             self._group, self._failure = group, None
-            self._running = asyncio.create_task(group.run())
+            self._running = asyncio.create_task(group.run(alone=True))
             try:
                 await self._reconcile(group)
                 await asyncio.wait([self._running])

@@ -52,7 +52,7 @@ async def _run(group: Group, duration_s: float | None) -> None:
     if duration_s is not None:
         helpers.append(asyncio.create_task(_stop_after(group, duration_s)))
     try:
-        await group.run()
+        await group.run(alone=True)
     finally:
         for helper in helpers:
             helper.cancel()

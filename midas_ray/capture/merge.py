@@ -5,6 +5,7 @@ continue the chain is held until the other connections have gone past what is mi
 one of them missed the other brings, and there is a gap only where all did.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -23,41 +24,37 @@ MOST_HELD = 4096
 T = TypeVar("T")
 
 
-@dataclass(slots=True, eq=False)
-class Kept:
-    """A frame that was kept: the connections that brought it, as often as they did, and the ids of a depth event."""
-
-    brought_by: list[str]
-    stored: int = 1
-    ids: "Ids | None" = None
-
-
 class Duplicates:
-    """Frames of the last quarter or half of a minute, by the 128-bit XXH3 digest of their payload."""
+    """Frames of the last quarter or half of a minute, by the 128-bit XXH3 digest of their payload.
+
+    An entry is a string, the connections that brought the frame: hundreds of thousands of small objects would make the
+    interpreter's garbage collection stop the collector for tenths of a second.
+    """
 
     def __init__(self) -> None:
-        self._young: dict[bytes, Kept] = {}
-        self._old: dict[bytes, Kept] = {}
+        self._young: dict[bytes, str] = {}
+        self._old: dict[bytes, str] = {}
         self._turn_s = 0.0
 
-    def first(self, conn: str, payload: bytes, now_s: float) -> tuple[Kept, bool]:
-        """(entry of the payload, whether the frame is new).
+    def first(self, conn: str, payload: bytes, now_s: float) -> tuple[bytes, bool]:
+        """(digest of the payload, whether the frame is new).
 
         A frame that one connection brings twice is new twice; the other connection's are then known both.
         """
         if now_s >= self._turn_s:
             self._old, self._young, self._turn_s = self._young, {}, now_s + REMEMBER_S
         digest = xxhash.xxh3_128_digest(payload)
-        entry = self._young.get(digest) or self._old.get(digest)
-        if entry is None:
-            entry = self._young[digest] = Kept([conn])
-            return entry, True
-        entry.brought_by.append(conn)
-        times = entry.brought_by.count(conn)
-        if times <= entry.stored:
-            return entry, False
-        entry.stored = times
-        return entry, True
+        before = self._young.get(digest) or self._old.get(digest)
+        if before is None:
+            self._young[digest] = conn
+            return digest, True
+        self._young[digest] = f"{before} {conn}"
+        names = before.split()
+        return digest, names.count(conn) >= max(map(names.count, names))
+
+    def brought_by(self, digest: bytes) -> set[str]:
+        """The connections that brought a frame."""
+        return set((self._young.get(digest) or self._old.get(digest) or "").split())
 
 
 class Ids(NamedTuple):
@@ -79,7 +76,7 @@ class Released(NamedTuple, Generic[T]):
 class _Held(Generic[T]):
     ids: Ids
     item: T
-    kept: Kept
+    digest: bytes
     since_s: float
 
 
@@ -117,12 +114,12 @@ class Witnesses:
         """Whether no connection can bring anything up to this id any more."""
         return all(reach.last >= last_id for reach in self.reaches.values())
 
-    def cause(self, before: int, kept: Kept) -> GapCause:
-        """Of a hole between id `before` and the event `kept`: the venue's, where as many connections as there should be
-        brought what is on both sides of it."""
+    def cause(self, before: int, after: set[str]) -> GapCause:
+        """Of a hole behind id `before`; `after`: the connections that brought the event after it. The venue's, where as
+        many connections as there should be brought what is on both sides."""
         if self.blamed is not None:
             return self.blamed
-        reaches = [self.reaches.get(conn) for conn in set(kept.brought_by)]
+        reaches = [self.reaches.get(conn) for conn in after]
         agree = sum(reach is not None and reach.since <= before for reach in reaches)
         return "venue" if agree >= self.connections else "both-missed"
 
@@ -130,28 +127,28 @@ class Witnesses:
 class DepthMerge(Generic[T]):
     """Puts the depth events of one symbol's connections into the order in which the book takes them.
 
-    connections: how many carry the stream when all is well. Times are of one monotonic clock, seconds.
+    connections: how many carry the stream when all is well. brought_by: the connections that brought a frame, by its
+    digest. Times are of one monotonic clock, seconds.
     """
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, brought_by: Callable[[bytes], set[str]]) -> None:
+        self._brought_by = brought_by
         self.last_id: int | None = None
         self.witnesses = Witnesses(connections)
         self._held: list[_Held[T]] = []
 
-    def offer(self, conn: str, ids: Ids, item: T, kept: Kept, now_s: float) -> list[Released[T]]:
+    def offer(self, conn: str, ids: Ids, item: T, digest: bytes, now_s: float) -> list[Released[T]]:
         """A new event of a connection; gives what is to be kept now, in order."""
-        kept.ids = ids
         self.witnesses.saw(conn, ids)
         if self.last_id is None or ids.previous <= self.last_id:
             return [*self._pass(ids, item), *self.due(now_s)]
-        self._held.append(_Held(ids, item, kept, now_s))
+        self._held.append(_Held(ids, item, digest, now_s))
         self._held.sort(key=lambda held: held.ids)
         return self.due(now_s)
 
-    def again(self, conn: str, kept: Kept, now_s: float) -> list[Released[T]]:
+    def again(self, conn: str, ids: Ids, now_s: float) -> list[Released[T]]:
         """A connection brought an event that another had brought."""
-        if kept.ids is not None:
-            self.witnesses.saw(conn, kept.ids)
+        self.witnesses.saw(conn, ids)
         return self.due(now_s) if self._held else []
 
     def lost(self, conn: str, now_s: float) -> list[Released[T]]:
@@ -178,7 +175,7 @@ class DepthMerge(Generic[T]):
             del self._held[0]
             cause = None
             if not continues and self.last_id is not None:
-                cause = self.witnesses.cause(self.last_id, earliest.kept)
+                cause = self.witnesses.cause(self.last_id, self._brought_by(earliest.digest))
                 self.last_id = None
             released += self._pass(earliest.ids, earliest.item, cause)
         return released
@@ -215,7 +212,7 @@ class _Hole:
     first: int
     last: int
     left: int
-    kept: Kept
+    digest: bytes
     at_ns: int
     since_s: float
 
@@ -226,30 +223,29 @@ class TradeChain:
     Prints are kept in order of arrival, none is held. Arguments as of DepthMerge.
     """
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, brought_by: Callable[[bytes], set[str]]) -> None:
+        self._brought_by = brought_by
         self.witnesses = Witnesses(connections)
         self._last_id: int | None = None
         self._holes: list[_Hole] = []
 
-    def offer(self, conn: str, trade_id: int, kept: Kept, recv_ns: int, now_s: float) -> None:
+    def offer(self, conn: str, trade_id: int, digest: bytes, recv_ns: int, now_s: float) -> None:
         """A new print of a connection."""
-        kept.ids = ids = Ids(trade_id, trade_id, trade_id - 1)
-        self.witnesses.saw(conn, ids)
+        self.again(conn, trade_id)
         last = self._last_id
         if last is not None and trade_id <= last:
             self._fill(trade_id)
             return
         if last is not None and trade_id > last + 1:
             missing = trade_id - 1 - last
-            self._holes.append(_Hole(last, last + 1, trade_id - 1, missing, kept, recv_ns, now_s))
+            self._holes.append(_Hole(last, last + 1, trade_id - 1, missing, digest, recv_ns, now_s))
         elif not self._holes:
             self.witnesses.blamed = None  # the ids go on
         self._last_id = trade_id
 
-    def again(self, conn: str, kept: Kept) -> None:
+    def again(self, conn: str, trade_id: int) -> None:
         """A connection brought a print that another had brought."""
-        if kept.ids is not None:
-            self.witnesses.saw(conn, kept.ids)
+        self.witnesses.saw(conn, Ids(trade_id, trade_id, trade_id - 1))
 
     def due(self, now_s: float) -> list[Jump]:
         """Holes that nobody fills any more."""
@@ -257,7 +253,7 @@ class TradeChain:
         for hole in list(self._holes):
             if now_s >= self._deadline_s(hole):
                 self._holes.remove(hole)
-                found.append(Jump(hole.at_ns, self.witnesses.cause(hole.before, hole.kept)))
+                found.append(Jump(hole.at_ns, self.witnesses.cause(hole.before, self._brought_by(hole.digest))))
         if found and not self._holes:
             self.witnesses.blamed = None
         return found

@@ -95,9 +95,9 @@ class SymbolCapture:
         self.bytes_on_disk = 0
         self._venue = rest.venue
         self._full = full
-        self._merge: DepthMerge[Arrival] = DepthMerge(settings.connections)
-        self._chain = TradeChain(settings.connections)
         self._duplicates = Duplicates()
+        self._merge: DepthMerge[Arrival] = DepthMerge(settings.connections, self._duplicates.brought_by)
+        self._chain = TradeChain(settings.connections, self._duplicates.brought_by)
         self._stuck_id, self._stuck_frames, self._stuck_since_s = -1, 0, 0.0
         self._up: dict[str, set[StreamKind]] = {}
         self._n_duplicates = 0
@@ -117,21 +117,24 @@ class SymbolCapture:
             self._drop(item, kind)
             return
         now_s = item.mono_ns / 1e9
-        kept, is_new = self._duplicates.first(item.conn, item.payload, now_s)
-        if not is_new:
-            self._n_duplicates += 1
-            if kind == "depth":
-                self._keep_all(self._merge.again(item.conn, kept, now_s))
-            elif kind == "trade":
-                self._chain.again(item.conn, kept)
-            return
-        if kind == "trade" and (found := _TRADE_ID.search(item.payload, 0, _HEAD_BYTES)) is not None:
-            self._chain.offer(item.conn, int(found[1]), kept, item.recv_ns, now_s)
-        ids = depth_ids(item.payload) if kind == "depth" else None
-        if ids is None:
+        digest, is_new = self._duplicates.first(item.conn, item.payload, now_s)
+        self._n_duplicates += not is_new
+        if kind == "depth":
+            ids = depth_ids(item.payload)
+            if ids is not None:
+                merge = self._merge
+                released = (
+                    merge.offer(item.conn, ids, item, digest, now_s) if is_new else merge.again(item.conn, ids, now_s)
+                )
+                self._keep_all(released)
+                return
+        elif kind == "trade" and (found := _TRADE_ID.search(item.payload, 0, _HEAD_BYTES)) is not None:
+            if is_new:
+                self._chain.offer(item.conn, int(found[1]), digest, item.recv_ns, now_s)
+            else:
+                self._chain.again(item.conn, int(found[1]))
+        if is_new:
             self._keep(item, kind)
-        else:
-            self._keep_all(self._merge.offer(item.conn, ids, item, kept, now_s))
 
     def noted(self, note: Note, kinds: Iterable[StreamKind], overrun: bool) -> None:
         """A connection that carries (some of) this symbol's streams came up, ended or fell silent.

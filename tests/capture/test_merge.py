@@ -13,7 +13,6 @@ from midas_ray.capture.merge import (
     Duplicates,
     Ids,
     Jump,
-    Kept,
     Reach,
     Released,
     TradeChain,
@@ -29,15 +28,15 @@ class Feed:
     """A merge behind the table of duplicates, as the collector has it."""
 
     def __init__(self, connections: int = 2) -> None:
-        self.merge: DepthMerge[Ids] = DepthMerge(connections)
         self.duplicates = Duplicates()
+        self.merge: DepthMerge[Ids] = DepthMerge(connections, self.duplicates.brought_by)
         self.kept: list[Released[Ids]] = []
         self.now_s = 100.0
 
     def bring(self, conn: str, ids: Ids) -> None:
-        entry, is_new = self.duplicates.first(conn, repr(ids).encode(), self.now_s)
-        offer = self.merge.offer(conn, ids, ids, entry, self.now_s) if is_new else None
-        self.kept += self.merge.again(conn, entry, self.now_s) if offer is None else offer
+        digest, is_new = self.duplicates.first(conn, repr(ids).encode(), self.now_s)
+        merge = self.merge
+        self.kept += merge.offer(conn, ids, ids, digest, self.now_s) if is_new else merge.again(conn, ids, self.now_s)
 
     def pass_time(self, seconds: float) -> None:
         self.now_s += seconds
@@ -197,7 +196,7 @@ def test_too_many_held_are_given_up() -> None:
     merge.witnesses.reaches = {"b": Reach(0, 0)}
     for at in range(1, 4200):
         ids = Ids(10 * at + 3, 10 * at + 7, 10 * at - 3)
-        feed.kept += merge.offer("a", ids, ids, Kept(["a"]), feed.now_s)
+        feed.kept += merge.offer("a", ids, ids, b"", feed.now_s)
     assert feed.causes == ["both-missed"]
     assert len(feed.ids) == 4199
 
@@ -206,17 +205,17 @@ class Prints:
     """A chain of prints behind the table of duplicates. A print's receive time is its id."""
 
     def __init__(self, connections: int = 2) -> None:
-        self.chain = TradeChain(connections)
         self.duplicates = Duplicates()
+        self.chain = TradeChain(connections, self.duplicates.brought_by)
         self.now_s = 100.0
 
     def bring(self, conn: str, *trade_ids: int) -> None:
         for trade_id in trade_ids:
-            kept, is_new = self.duplicates.first(conn, str(trade_id).encode(), self.now_s)
+            digest, is_new = self.duplicates.first(conn, str(trade_id).encode(), self.now_s)
             if is_new:
-                self.chain.offer(conn, trade_id, kept, trade_id, self.now_s)
+                self.chain.offer(conn, trade_id, digest, trade_id, self.now_s)
             else:
-                self.chain.again(conn, kept)
+                self.chain.again(conn, trade_id)
 
     def after(self, seconds: float) -> list[Jump]:
         self.now_s += seconds
