@@ -38,6 +38,9 @@ LOSING: dict[Kind, frozenset[str]] = {
 """Gap causes that a fault on every connection explains. A client cannot tell from a venue's own gap what every
 connection missed alike."""
 
+CUTTING = frozenset({Kind.ACK_WITHOUT_DATA, Kind.WRONG_ROUTE})
+"""Kinds that begin with a cut of every stream, whichever of them stays silent afterwards."""
+
 
 def judge_soak(plan: Plan, course: Course) -> list[Verdict]:
     """The verdict on each symbol of a soak that was reconstructed."""
@@ -127,6 +130,8 @@ def _faults(plan: Plan, log: Iterable[dict[str, Any]], symbol: str, offset_ms: i
             yield Explanation("windows of another phase", start_ms, last_ms, frozenset(), "depth")
         if entry.get("symbol") in (None, symbol) and (causes := _causes(fault)):
             yield Explanation(str(fault.kind), start_ms, end_ms, causes, stream)
+            if fault.kind in CUTTING:
+                yield Explanation(f"{fault.kind}: its cut", start_ms, end_ms, causes & {"network"})
 
 
 def _causes(fault: Fault) -> frozenset[str]:
