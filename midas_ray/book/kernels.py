@@ -76,7 +76,7 @@ _AGG_TRADE = np.frombuffer(b'aggTrade"', np.uint8)
 _MARK = np.frombuffer(b'markPriceUpdate"', np.uint8)
 _FORCE = np.frombuffer(b'forceOrder"', np.uint8)
 _KLINE = np.frombuffer(b'kline"', np.uint8)
-_COIN_MARGINED = np.frombuffer(b'st":2', np.uint8)
+_ST = np.frombuffer(b'st":', np.uint8)
 _MARKET = np.frombuffer(b'MARKET"', np.uint8)
 
 _OK, _REFUSED, _WRONG_SCALE, _NO_ROOM = 0, 1, 2, 3
@@ -244,9 +244,12 @@ def _is_key(c):
 
 
 @njit(cache=True)
-def _is_coin_margined(buf, at):
-    """Whether the member whose name starts at `at` is `"st":2`, or anything else that begins so."""
-    return _match(buf, at, _COIN_MARGINED)
+def _is_unusual_st(buf, at):
+    """Whether the member whose name starts at `at` is `st` with a value other than 1 (USD-M): the plain decoder judges."""
+    if not _match(buf, at, _ST):
+        return False
+    at += len(_ST)
+    return at + 1 >= len(buf) or buf[at] != 49 or (buf[at + 1] != _COMMA and buf[at + 1] != _CLOSE)
 
 
 @njit(cache=True)
@@ -299,7 +302,7 @@ def _depth(buf, at, end, symbol, clock_key, has_pu, px_decimals, sz_decimals, ke
         else:
             name = at + 2
             at = _skip_string(buf, at + 2, end)
-            if at < 0 or at >= end or buf[at] != _COLON or _is_coin_margined(buf, name):
+            if at < 0 or at >= end or buf[at] != _COLON or _is_unusual_st(buf, name):
                 return _REFUSED, at, n_levels
             at = _skip_scalar(buf, at + 1, end)
             if at < 0:
@@ -328,7 +331,7 @@ def _trade(buf, at, end, symbol, is_agg, px_decimals, sz_decimals, row):
         if buf[at + 3] != _QUOTE or buf[at + 4] != _COLON:
             name = at + 2
             at = _skip_string(buf, at + 2, end)
-            if at < 0 or at >= end or buf[at] != _COLON or _is_coin_margined(buf, name):
+            if at < 0 or at >= end or buf[at] != _COLON or _is_unusual_st(buf, name):
                 return _REFUSED, at
             at = _skip_scalar(buf, at + 1, end)
             if at < 0:

@@ -142,16 +142,13 @@ class BookSync:
     def opened(self) -> list[Action]:
         """A collector starts: whatever was known before is not continued."""
         self._write_unlive_rows()
-        if self.live and self._gap is None:
-            self._gap = _OpenGap(self.clock_ms, "down", self.last_id)
-        elif self._gap is not None:
-            self._gap.cause = "down"
+        actions = self._end_gap_of_the_last_run()
         self.state[k.STATE] = k.NO_ROWS
         self._anchored = False
         self._blame = "venue"
         self._buffer.clear()
         self.barrier()
-        return [FetchSnapshot("start")]
+        return [*actions, FetchSnapshot("start")]
 
     def abandoned(self) -> list[Action]:
         """Nothing that arrives continues the book or its snapshot any more (the venue's ids went back): begin anew."""
@@ -246,6 +243,17 @@ class BookSync:
                 span.events = span.events.rescaled(old, scale)
         if self._pending is not None:
             self._pending = self._pending.rescaled(old, scale)
+
+    def _end_gap_of_the_last_run(self) -> list[Action]:
+        """From the last event on that the earlier collector saw, the gap is `down`, whatever it was before."""
+        gap, seen_ms = self._gap, max(self._seen_ms, self.clock_ms)
+        if self.live:
+            self._gap = _OpenGap(self.clock_ms, "down", self.last_id)
+        elif gap is not None and gap.cause != "down":
+            self._gap = _OpenGap(seen_ms, "down", gap.expected_id)
+            if seen_ms > gap.start_ms:
+                return [Gap(gap.start_ms, seen_ms, gap.cause, gap.expected_id, gap.found_id, gap.first_recv_ns)]
+        return []
 
     def _anchor(self, snapshot: Snapshot) -> None:
         self.ladder.load(snapshot)

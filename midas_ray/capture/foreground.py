@@ -59,6 +59,7 @@ async def _run(group: Group, duration_s: float | None) -> None:
         await asyncio.gather(*helpers, return_exceptions=True)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)  # all is sealed: a late signal is not to change the exit code
 
 
 async def _stop_after(group: Group, duration_s: float) -> None:

@@ -116,7 +116,7 @@ class HourReplay:
             self._close_hour(hour)
         ends = not (goes_on or self._cut)
         if ends:
-            self._note(unrecovered)
+            self._note([gap for gap in unrecovered if isinstance(gap, Gap) and gap.start_ms < self._end_ms])
             if self._book.live and self._depth_lost and self._end_ms > self._book.clock_ms:
                 self.gaps.append(("depth", self._book.lost("network")))
         trade_gaps = self._trades.gaps(self.scale, self._first_ms or 0, self._end_ms if ends else None)

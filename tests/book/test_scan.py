@@ -94,7 +94,7 @@ scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(10**12), 10**12), st.floats(allow_nan=False, allow_infinity=False),
     st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"\\'), max_size=6),
 )  # fmt: skip
-KNOWN = set("esETUubapqmtflXMa") | {"pu"}
+KNOWN = set("esETUubapqmtflXMa") | {"pu", "st"}
 unknown = st.dictionaries(
     st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=1, max_size=3).filter(
         lambda key: key not in KNOWN and not key.startswith("e")

@@ -186,12 +186,14 @@ def test_opened_is_a_gap_while_no_collector_ran_and_writes_no_rows_for_it() -> N
     assert recording.states == {5100: "live", 5200: "live", 9100: "syncing", 9200: "live", 9300: "live"}
 
 
-def test_start_in_a_gap_makes_the_whole_of_it_down() -> None:
+def test_start_in_a_gap_is_down_from_the_last_event_seen_on() -> None:
     recording = live()
     recording.feed(event(5150, 1020, 1030))
-    recording.book.opened()
+    before, _fetch = recording.book.opened()
+    assert isinstance(before, Gap)
     (gap,) = recording.feed(snapshot(5010, {50: 1}, {51: 1}), event(9130, 5010, 5020))
-    assert (gap.start_ms, gap.end_ms, gap.cause) == (5000, 9130, "down")
+    assert (before.start_ms, before.end_ms, before.cause) == (5000, 5150, "venue")
+    assert (gap.start_ms, gap.end_ms, gap.cause) == (5150, 9130, "down")
     recording.finish()
     assert recording.states == {5100: "gap"}  # up to the last event that was seen
 

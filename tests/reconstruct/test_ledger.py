@@ -87,13 +87,14 @@ def test_time_without_a_collector_is_one_row(tmp_path: Path, down_ms: int, kill:
     check_against_truth(market, book)
 
 
-def test_a_gap_that_a_restart_ends_is_one_row(tmp_path: Path) -> None:
-    """Lost at the end of an hour, then nobody there for hours: no other row names a part of it."""
+def test_a_gap_that_a_restart_ends_is_down_from_there_on(tmp_path: Path) -> None:
+    """Lost at the end of an hour, then nobody there for hours: two rows, and no other names a part of it."""
     market = begun(tmp_path)
     market.depth(HOUR_MS - 60_000)
     last_applied = market.now_ms
     market.depth(1000, send=False)
     market.depth(1000)
+    last_seen = market.now_ms
     for down_ms in (5000, HOUR_MS, 3 * HOUR_MS):
         market.restart(down_ms, kill=True)
         market.depth(1000)
@@ -101,7 +102,11 @@ def test_a_gap_that_a_restart_ends_is_one_row(tmp_path: Path) -> None:
     recovered = market.now_ms
     market.depth(1000)
     market.close()
-    assert [row for row in ledger(tmp_path) if row[0] == "depth"] == [("depth", "down", last_applied, recovered, True)]
+    rows = sorted((row for row in ledger(tmp_path) if row[0] == "depth"), key=lambda row: row[2])
+    assert rows == [
+        ("depth", "venue", last_applied, last_seen, True),
+        ("depth", "down", last_seen, recovered, True),
+    ]
 
 
 @pytest.mark.parametrize("cause", GAP_CAUSES)
@@ -288,7 +293,7 @@ def test_a_book_that_stays_in_its_gap_is_not_live(tmp_path: Path) -> None:
     end = market.now_ms
     market.restart(HOUR_MS)  # a new session that receives nothing at all
     market.close()
-    assert ledger(tmp_path) == [("depth", "down", last_applied, end, False)]
+    assert ledger(tmp_path) == [("depth", "venue", last_applied, end, True)]
     book = table(tmp_path, "book")
     after = book.filter(pl.col("ts").dt.epoch("ms") > last_applied)
     assert set(after["state"]) == {"gap"}
