@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from midas_ray import console
 from midas_ray.capture.journal import OPEN_SUFFIX
+from midas_ray.capture.journal_tail import TAIL_SUFFIX
 from midas_ray.errors import UsageError
 from midas_ray.settings import CleanData
 from midas_ray.stats_read import CLEAN_TABLES
@@ -54,7 +55,7 @@ def _doomed(storage: Storage, settings: CleanData, now: datetime) -> dict[Partit
                 end = datetime.combine(partition.date, datetime.min.time(), UTC) + timedelta(days=1)
                 if end + timedelta(seconds=settings.older_than) > now:
                     continue
-            closed = [path for path in paths if not path.endswith(OPEN_SUFFIX)]
+            closed = [path for path in paths if not path.endswith((OPEN_SUFFIX, OPEN_SUFFIX + TAIL_SUFFIX))]
             if closed:
                 found[partition] = closed
     return found

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from midas_ray.capture.journal import OPEN_SUFFIX, seal
+from midas_ray.capture.journal_tail import TAIL_SUFFIX
 from midas_ray.errors import StorageError, UsageError
 
 LOCK_NAME = ".collector.lock"
@@ -60,13 +61,18 @@ def _held(root: Path, symbol: str, process: str) -> UsageError:
 
 
 def seal_leftovers(folder: Path) -> list[Path]:
-    """Seal the open files below `folder` whose writer is gone; gives their final names. Raises StorageError."""
+    """Seal the open files below `folder` whose writer is gone, and remove tails whose file was sealed already; gives
+    the final names. Raises StorageError."""
     sealed = []
     for growing in sorted(folder.glob(f"date=*/*{OPEN_SUFFIX}")):
         if not _is_written(growing):
             path = seal(growing)
             if path is not None:
                 sealed.append(path)
+    for tail in folder.glob(f"date=*/*{OPEN_SUFFIX}{TAIL_SUFFIX}"):
+        if not tail.with_name(tail.name.removesuffix(TAIL_SUFFIX)).exists():
+            with contextlib.suppress(OSError):  # it does no harm
+                tail.unlink()
     return sealed
 
 

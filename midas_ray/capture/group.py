@@ -295,6 +295,7 @@ class Group:
             now_s = time.monotonic()
             for capture in self.symbols.values():
                 capture.due(now_s)
+                capture.recorder.spill()  # nobody asks before a kill
             if now_s - flushed_s >= FLUSH_S:
                 flushed_s = now_s
                 await asyncio.to_thread(self._flush_all)

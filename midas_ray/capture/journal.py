@@ -1,7 +1,9 @@
 """The raw journal: JSON lines in Zstandard, one line per received frame, kept verbatim (DESIGN 3.2).
 
 A file is a series of Zstandard frames with checksums, a new one each MiB of compressed data or 10 minutes; a block is
-flushed each second. `journal_file` writes one; here is what its lines are, and how they are read.
+flushed each second. What came since then lies in a tail beside the growing file (`journal_tail`), so that a killed
+process loses nothing. `journal_file` writes one; here is what its lines are, how they are read, and how a file that a
+dead collector left is sealed.
 """
 
 import base64
@@ -15,6 +17,7 @@ from typing import Any, BinaryIO
 import msgspec
 import zstandard
 
+from midas_ray.capture.journal_tail import read_tail, tail_of
 from midas_ray.errors import CorruptFileError, StorageError, TruncatedFileError
 
 SUFFIX = ".jsonl.zst"
@@ -190,10 +193,11 @@ def _decompressed(stream: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
 
 
 def seal(growing: Path) -> Path | None:
-    """Seal a file that a dead collector left open, keeping every readable line; gives its final name.
+    """Seal a file that a dead collector left open, keeping every readable line and those of its tail; gives its final
+    name.
 
-    The readable lines are written to a new file, which then replaces the old one. A file without a readable line is
-    removed; gives None. Raises StorageError, the old file as it was.
+    The lines are written to a new file, which then replaces the old one. A file without a readable line is removed;
+    gives None. The tail goes last: a tail alone counts nothing. Raises StorageError, the old file as it was.
     """
     final = growing.with_name(growing.name.removesuffix(".open"))
     temporary = final.with_name(f".tmp-{final.name}")
@@ -203,6 +207,7 @@ def seal(growing: Path) -> Path | None:
         else:
             temporary.unlink()
         growing.unlink()
+        tail_of(growing).unlink(missing_ok=True)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()  # it must not take the space that is missing
@@ -211,8 +216,13 @@ def seal(growing: Path) -> Path | None:
 
 
 def _copy_readable_lines(growing: Path, target: Path) -> int:
-    """Write the whole lines of a file that ends anywhere to `target`; gives their bytes."""
+    """Write the whole lines of a file that ends anywhere, and what its tail adds, to `target`; gives their bytes.
+
+    The tail may begin before the readable end (killed after a flush, or in the middle of one): it adds what lies behind
+    that. One that begins after it does not fit (the machine's end, a damaged file) and adds nothing.
+    """
     decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
+    tail_start, tail = read_tail(growing)
     rest, copied = b"", 0
     with growing.open("rb") as source, target.open("wb") as output:
         with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(output, closefd=False) as writer:
@@ -224,5 +234,10 @@ def _copy_readable_lines(growing: Path, target: Path) -> int:
                 cut = rest.rfind(b"\n") + 1
                 writer.write(rest[:cut])
                 rest, copied = rest[cut:], copied + cut
+            if copied + len(rest) >= tail_start:
+                rest += tail[copied + len(rest) - tail_start :]
+                cut = rest.rfind(b"\n") + 1
+                writer.write(rest[:cut])
+                copied += cut
         os.fsync(output.fileno())
     return copied

@@ -1,7 +1,7 @@
 """A growing journal file, which a full or failing disk does not stop: what cannot be written is kept until it can.
 
-While it grows it is named `<name>.jsonl.zst.open`; `close()` seals it under its final name. What was flushed stays
-readable whatever happens to the process.
+While it grows it is named `<name>.jsonl.zst.open`; `close()` seals it under its final name. What was flushed, or
+spilled to the tail beside it, is kept whatever happens to the process.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import xxhash
 import zstandard
 
 from midas_ray.capture.journal import SUFFIX, journal_folder
+from midas_ray.capture.journal_tail import Tail
 from midas_ray.errors import StorageError
 
 FRAME_MAX_BYTES = 2**20
@@ -35,7 +36,7 @@ class JournalFile:
     """One growing file of a symbol's journal.
 
     Lines wait in memory for `flush`, which compresses them, writes them and notes the size up to which the file is
-    good.
+    good; `spill` has them outlive the process in the meantime.
 
     hold: what to do where the file cannot be created or written. False: StorageError is raised. True: `failure` says
     why, every line since the last good flush stays in memory (`held_bytes`), later ones join them, and `recover` writes
@@ -54,9 +55,13 @@ class JournalFile:
         self._zstd = zstandard.ZstdCompressor(level=level, write_checksum=True)
         self._lines: list[bytes] = []
         self._line_bytes = 0
-        self._packed: deque[tuple[bytes, int]] = deque()
+        self._packed: deque[tuple[bytes, int, int]] = deque()
         self._packed_bytes = 0
         self._good_bytes = 0
+        self._content_bytes = 0
+        self._tail: Tail | None = None
+        self._spilled = 0
+        self._spilled_bytes = 0
         self._frame: zstandard.ZstdCompressionObj | None = None
         self._content: xxhash.xxh64 | None = None
         self._frame_start_ns = first_recv_ns
@@ -84,7 +89,7 @@ class JournalFile:
     @property
     def held_lines(self) -> int:
         """Lines that are not on disk yet."""
-        return sum(lines for _, lines in self._packed) + sum(data.count(b"\n") for data in self._lines)
+        return sum(lines for _, lines, _ in self._packed) + sum(data.count(b"\n") for data in self._lines)
 
     def write(self, data: bytes, recv_ns: int) -> None:
         """Append whole lines; `recv_ns` decides when a new Zstandard frame begins."""
@@ -104,6 +109,20 @@ class JournalFile:
         """Everything written so far becomes readable on disk."""
         self._flush(end_frame=False)
 
+    def spill(self) -> None:
+        """Everything written so far outlives this process, if not the machine: what came since the last spill goes to
+        the tail, as it is.
+
+        Never raises. Where it cannot be done, or a failure has come before, the lines wait for `flush` as ever.
+        """
+        tail = self._tail
+        if self.failure is not None or tail is None or not tail.ready or self._spilled == len(self._lines):
+            return
+        text = b"".join(self._lines[self._spilled :])
+        tail.append(self._content_bytes + self._spilled_bytes, text)
+        self._spilled = len(self._lines)
+        self._spilled_bytes += len(text)
+
     def recover(self) -> bool:
         """Try to write what is held after a failure; False where that still fails, and nothing is lost.
 
@@ -115,13 +134,18 @@ class JournalFile:
             self._reach()
             self._end_cut_frame()
             while self._packed:
-                self._append(self._packed[0][0])
-                self._packed_bytes -= len(self._packed.popleft()[0])
+                packed, _, content_bytes = self._packed[0]
+                self._append(packed, content_bytes)
+                self._packed_bytes -= len(packed)
+                self._packed.popleft()
             self._put_out(end_frame=False)
         except OSError as error:
             self._note_failure("write", error)
             return False
         self.failure = None
+        if self._tail is not None:
+            self._tail.release()  # the mount may have been renewed
+            self._tail.restart()
         return True
 
     def close(self) -> Path:
@@ -135,16 +159,22 @@ class JournalFile:
         except OSError as error:
             raise StorageError(f"{self._note_failure('seal', error)}; free space or fix permissions") from None
         self._release()
+        if self._tail is not None:
+            self._tail.remove()
         return self._final
 
     def abandon(self) -> None:
-        """Write no more; what was flushed stays readable in the growing file."""
+        """Write no more; what was flushed or spilled stays for the next collector to seal."""
         self._release()
+        if self._tail is not None:
+            self._tail.release()
 
     def discard(self) -> None:
         """Give the file up: nothing of it stays."""
         self._release()
         self.path.unlink(missing_ok=True)
+        if self._tail is not None:
+            self._tail.remove()
 
     def _create(self) -> None:
         """Make the file, under a later stamp where another has its name: a restart within the same instant, or the same
@@ -157,6 +187,7 @@ class JournalFile:
                 with contextlib.suppress(FileExistsError):
                     self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             stamp += 1
+        self._tail = Tail(self.path)
 
     def _flush(self, *, end_frame: bool) -> None:
         if self.failure is not None:
@@ -180,16 +211,18 @@ class JournalFile:
             return
         end_frame = end_frame or self._good_bytes - self._frame_start_byte >= FRAME_MAX_BYTES
         kind = zstandard.COMPRESSOBJ_FLUSH_FINISH if end_frame else zstandard.COMPRESSOBJ_FLUSH_BLOCK
-        self._append(self._frame.compress(data) + self._frame.flush(kind))
-        self._lines.clear()
-        self._line_bytes = 0
+        self._append(self._frame.compress(data) + self._frame.flush(kind), len(data))
+        self._forget_lines()
+        if self._tail is not None:
+            self._tail.restart()
         if end_frame:
             self._frame = self._content = None
         elif self._content is not None:
             self._content.update(data)
 
-    def _append(self, data: bytes) -> None:
-        """Write all of `data` behind what is good. Raises OSError, and what is good stays as it was."""
+    def _append(self, data: bytes, content_bytes: int) -> None:
+        """Write all of `data`, so many bytes of lines compressed, behind what is good. Raises OSError, and what is good
+        stays as it was."""
         if self._fd is None:
             raise OSError(errno.EBADF, "the file is not open")
         done = 0
@@ -199,6 +232,7 @@ class JournalFile:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             done += count
         self._good_bytes += len(data)
+        self._content_bytes += content_bytes
 
     def _reach(self) -> None:
         """Have the file open, ending where it is good."""
@@ -221,17 +255,21 @@ class JournalFile:
             return
         if self._good_bytes > self._frame_start_byte:
             checksum = self._content.intdigest() & 0xFFFFFFFF
-            self._append(_EMPTY_LAST_BLOCK + checksum.to_bytes(4, "little"))
+            self._append(_EMPTY_LAST_BLOCK + checksum.to_bytes(4, "little"), 0)
         self._content = None
 
     def _pack(self) -> None:
         """Compress the waiting lines to a frame of its own: a full disk may last for hours."""
         data = b"".join(self._lines)
         packed = self._zstd.compress(data)
-        self._packed.append((packed, data.count(b"\n")))
+        self._packed.append((packed, data.count(b"\n"), len(data)))
         self._packed_bytes += len(packed)
+        self._forget_lines()
+
+    def _forget_lines(self) -> None:
+        """The waiting lines are written, or packed."""
         self._lines.clear()
-        self._line_bytes = 0
+        self._line_bytes = self._spilled = self._spilled_bytes = 0
 
     def _failed(self, doing: str, error: OSError) -> None:
         failure = self._note_failure(doing, error)

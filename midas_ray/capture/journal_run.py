@@ -87,6 +87,11 @@ class JournalRun:
         if self._file is not None:
             self._file.flush()
 
+    def spill(self) -> None:
+        """What was written so far outlives the process. Never raises."""
+        if self._file is not None:
+            self._file.spill()
+
     def recover(self) -> bool:
         """Try to write and seal what waits; True where nothing waits (any more)."""
         while self._unsealed:

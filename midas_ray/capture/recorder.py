@@ -101,6 +101,7 @@ class Recorder:
         self._dropped_before = 0
         self._most_held_bytes = 0
         self._dropping: set[str] = set()
+        self._is_fresh = False
         self._newest: tuple[int, int | None] = (0, None)
         self._last_trade: tuple[int | None, int | None] = (None, None)
         self._last_agg: tuple[int, int, int] | None = None
@@ -277,6 +278,12 @@ class Recorder:
         self._journal.flush()
         self._say_if_degraded()
 
+    def spill(self) -> None:
+        """What was written so far outlives the process, if not the machine. Cheap; call it often. Never raises."""
+        if self._is_fresh:
+            self._is_fresh = False
+            self._journal.spill()
+
     def recover(self, recv_ns: int, mono_ns: int | None) -> bool:
         """Try to write what is held; True where nothing is wrong (any more). Call it each second after a failure."""
         self._most_held_bytes = max(self._most_held_bytes, self.held_bytes)
@@ -369,6 +376,7 @@ class Recorder:
 
     def _write(self, line: bytes, recv_ns: int, mono_ns: int | None) -> None:
         self._journal.write(line, recv_ns)
+        self._is_fresh = True
         self._newest = recv_ns, mono_ns
         if self._degraded_ns is None:
             self._say_if_degraded()
