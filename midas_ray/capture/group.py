@@ -25,6 +25,7 @@ from midas_ray.book.sync import BookSync
 from midas_ray.capture.arrivals import Answer, Arrival, Inbox, Leave, Note, Stop
 from midas_ray.capture.claim import claim_symbol
 from midas_ray.capture.contracts import Contract
+from midas_ray.capture.describe import health_of, top_of_book
 from midas_ray.capture.health import Health, TopOfBook
 from midas_ray.capture.links import Links
 from midas_ray.capture.polls import ClockMeter, ContractWatch, OpenInterest
@@ -183,7 +184,8 @@ class Group:
         """State and counts of a symbol. Raises as `capture_of`."""
         capture = self.capture_of(symbol)
         errors = [error for error in (capture.snapshots.last_error, self.links.last_error) if error]
-        return capture.health(
+        return health_of(
+            capture,
             pid=os.getpid(),
             collector=self.name,
             state=capture.state if self.started.is_set() else "starting",
@@ -200,7 +202,7 @@ class Group:
 
     def top(self, symbol: str, levels: int) -> TopOfBook:
         """The best `levels` of each side of a symbol's live book. Raises as `capture_of`."""
-        return self.capture_of(symbol).top(levels)
+        return top_of_book(self.capture_of(symbol), levels)
 
     # --- feeders ----------------------------------------------------------------------------------------------------
 

@@ -8,17 +8,15 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from midas_ray.book import kernels as k
 from midas_ray.book.sync import Action, FetchSnapshot, Gap
 from midas_ray.capture.arrivals import Answer, Arrival, Note
-from midas_ray.capture.health import Health, LatencyMeter, RateMeter, TopOfBook
+from midas_ray.capture.health import LatencyMeter, RateMeter
 from midas_ray.capture.merge import DepthMerge, Duplicates, Ids, Jump, Released, TradeChain
 from midas_ray.capture.recorder import Recorder
 from midas_ray.capture.rest import RestAnswer, RestClient
 from midas_ray.capture.snapshots import SnapshotFetcher
 from midas_ray.settings import Collect
 from midas_ray.venues.base import Stream, StreamKind
-from midas_ray.venues.messages import Level
 
 _EVENT_TIME = re.compile(rb'"E":(\d{13})')
 _TRADE_ID = re.compile(rb'"t":(\d+)')
@@ -100,11 +98,11 @@ class SymbolCapture:
         self._chain = TradeChain(settings.connections, self._duplicates.brought_by)
         self._stuck_id, self._stuck_frames, self._stuck_since_s = -1, 0, 0.0
         self._up: dict[str, set[StreamKind]] = {}
-        self._n_duplicates = 0
-        self._wins: dict[str, int] = {}
-        self._rate = RateMeter()
-        self._latencies: dict[str, LatencyMeter] = {}
-        self._started_s = time.monotonic()
+        self.n_duplicates = 0
+        self.wins: dict[str, int] = {}
+        self.rate = RateMeter()
+        self.latencies: dict[str, LatencyMeter] = {}
+        self.started_s = time.monotonic()
         self.clock_offset_ms: float | None = None
 
     def opened(self) -> None:
@@ -118,7 +116,7 @@ class SymbolCapture:
             return
         now_s = item.mono_ns / 1e9
         digest, is_new = self._duplicates.first(item.conn, item.payload, now_s)
-        self._n_duplicates += not is_new
+        self.n_duplicates += not is_new
         if kind == "depth":
             ids = depth_ids(item.payload)
             if ids is not None:
@@ -230,15 +228,15 @@ class SymbolCapture:
             self.recorder.missed(jump.at_ns, None, "trade", jump.cause)
 
     def _keep(self, item: Arrival, kind: StreamKind | None) -> None:
-        self._rate.count(item.mono_ns / 1e9)
+        self.rate.count(item.mono_ns / 1e9)
         letter = item.conn[0]
-        self._wins[letter] = self._wins.get(letter, 0) + 1
+        self.wins[letter] = self.wins.get(letter, 0) + 1
         self._obey(self.recorder.frame(item.recv_ns, item.mono_ns, item.conn, item.payload))
         if kind is None:
             return
         event_time = _EVENT_TIME.search(item.payload, 0, _HEAD_BYTES)
         if event_time is not None:
-            meter = self._latencies.get(kind) or self._latencies.setdefault(kind, LatencyMeter())
+            meter = self.latencies.get(kind) or self.latencies.setdefault(kind, LatencyMeter())
             meter.add(item.recv_ns / 1e6 + (self.clock_offset_ms or 0.0) - int(event_time[1]))
         if kind == "depth":
             self.snapshots.flowing.set()
@@ -321,61 +319,3 @@ class SymbolCapture:
     def trade_stream(self) -> Stream | None:
         """The stream of prints; None where trades are not collected."""
         return next((stream for stream in self.streams if stream.kind == "trade"), None)
-
-    def top(self, levels: int) -> TopOfBook:
-        """The best `levels` of each side of the live book; empty where it is not live."""
-        book, state = self.recorder.book, self.state
-        is_live = book.live and self.connected > 0 and self.ended is None
-        sides = [self._side(side, levels) if is_live else [] for side in (0, 1)]
-        return TopOfBook(
-            symbol=self.symbol,
-            state=state,
-            last_update_id=book.last_id,
-            exchange_ms=book.clock_ms,
-            bids=sides[0],
-            asks=sides[1],
-        )
-
-    def _side(self, side: int, levels: int) -> list[Level]:
-        ladder = self.recorder.book.ladder
-        keys, _ = ladder.side(side)
-        if ladder.known[side] != k.LOWEST_KEY:
-            levels = min(levels, int((keys >= ladder.known[side]).sum()))
-        return ladder.levels_text(side, self.recorder.book.scale, levels) if levels else []
-
-    def health(self, **of_the_group: object) -> Health:
-        """State and counts; the caller adds what is the collector's."""
-        recorder, top = self.recorder, self.top(1)
-        counters, now_ns, path = recorder.counters, time.time_ns(), recorder.path
-        found = {kind: meter.quantiles_ms() for kind, meter in self._latencies.items()}
-        values: dict[str, object] = {
-            "state": self.state,
-            "uptime_s": time.monotonic() - self._started_s,
-            "last_update_id": top.last_update_id,
-            "exchange_ms": top.exchange_ms,
-            "best_bid": top.bids[0] if top.bids else None,
-            "best_ask": top.asks[0] if top.asks else None,
-            "age_s": {kind: (now_ns - recv_ns) / 1e9 for kind, recv_ns in recorder.last_recv_ns.items()},
-            "frames": sum(counters.frames.values()),
-            "frames_by_kind": dict(counters.frames),
-            "frames_per_s": self._rate.per_second(time.monotonic()),
-            "bytes": counters.bytes,
-            "bytes_on_disk": self.bytes_on_disk,
-            "held_bytes": recorder.held_bytes if recorder.failure is not None else 0,
-            "dropped": counters.dropped,
-            "duplicates": self._n_duplicates,
-            "wins": dict(self._wins),
-            "connected": self.connected,
-            "undecodable": counters.undecodable,
-            "gaps": counters.gaps,
-            "divergences": counters.divergences,
-            "resyncs": counters.resyncs,
-            "silences": self.silences,
-            "last_silence": self.last_silence,
-            "snapshots": self.snapshots.fetched,
-            "latency_ms": {kind: quantiles for kind, quantiles in found.items() if quantiles is not None},
-            "clock_offset_ms": self.clock_offset_ms,
-            "n_files": len(recorder.sealed) + (path is not None),
-            "journal_path": None if path is None else str(path),
-        }
-        return Health(symbol=self.symbol, **(values | of_the_group))  # type: ignore[arg-type]

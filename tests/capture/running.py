@@ -13,6 +13,7 @@ import msgspec
 from midas_ray.book.events import decode_depth
 from midas_ray.book.scale import ScaleTooSmallError
 from midas_ray.book.sync import BookSync
+from midas_ray.capture.describe import health_of, top_of_book
 from midas_ray.capture.group import Group
 from midas_ray.capture.health import Health, TopOfBook
 from midas_ray.capture.journal import decode_line, read_blocks
@@ -55,10 +56,10 @@ class Collecting:
         return self._capture.snapshots.fetched
 
     def health(self) -> Health:
-        return self._capture.health(pid=0, reconnects=self.group.links.reconnects)
+        return health_of(self._capture, pid=0, reconnects=self.group.links.reconnects)
 
     def top(self, levels: int) -> TopOfBook:
-        return self._capture.top(levels)
+        return top_of_book(self._capture, levels)
 
 
 @contextlib.asynccontextmanager
