@@ -26,6 +26,7 @@ def _filled(root: Path) -> Storage:
                 storage.write_bytes(f"{Partition(table, VENUE, symbol, day).path}/1-1.jsonl.zst", b"x")
     storage.write_bytes(f"{Partition('raw', 'binance-spot', 'btcusdt', OLD).path}/1-1.jsonl.zst", b"x")
     storage.write_bytes(f"{Partition('raw', VENUE, 'btcusdt', NEW).path}/2-1.jsonl.zst.open", b"x")
+    storage.write_bytes(f"{Partition('raw', VENUE, 'btcusdt', NEW).path}/2-1.jsonl.zst.open.tail", b"x")
     for other in OTHERS:
         storage.write_bytes(other, b"keep")
     return storage
@@ -64,6 +65,7 @@ def test_everything_means_partitions_only_and_no_open_file(tmp_path: Path) -> No
         *OTHERS,
         f"{Partition('raw', 'binance-spot', 'btcusdt', OLD).path}/1-1.jsonl.zst",
         f"{Partition('raw', VENUE, 'btcusdt', NEW).path}/2-1.jsonl.zst.open",
+        f"{Partition('raw', VENUE, 'btcusdt', NEW).path}/2-1.jsonl.zst.open.tail",
     }
 
 

@@ -60,7 +60,7 @@ def test_what_was_written_is_read_back_in_order(tmp_path: Path) -> None:
     lines = [decode_line(line) for line in read(path)]
     assert [(line.recv_ns, line.mono_ns, line.n) for line in lines] == [(START_NS + at, at, at) for at in range(200)]
     assert [bytes(line.payload) for line in lines] == [FRAMES[at % len(FRAMES)] for at in range(200)]
-    assert not list(tmp_path.rglob("*.open"))
+    assert not list(tmp_path.rglob("*.open*"))
 
 
 @pytest.mark.parametrize("block_bytes", [1, 50, 1000, 10**6])

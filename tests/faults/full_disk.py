@@ -74,6 +74,8 @@ def main(scenario: str, folder: Path) -> None:
                 disk.take_inodes()
         frames[number + 2] = trade_frame(number)
         recorder.frame(now_ns, 0, "a-1", frames[number + 2])
+        if scenario != "no-inodes":  # a tail that is removed would make room for the next file
+            recorder.spill()
         if number % 50 == 0:
             recorder.flush()
             if recorder.failure is not None:

@@ -63,7 +63,7 @@ def assert_holds_all(root: Path, frames: dict[int, bytes]) -> list[dict[str, Any
     for path in sealed_files(root):
         assert_stands_alone(path)
         lines += lines_of(path)
-    assert list(root.rglob("*.open")) == []
+    assert list(root.rglob("*.open*")) == []
     found = [(line["n"], line["payload"]) for line in lines if line["kind"] == "ws"]
     assert found == [(n, json.loads(frame)) for n, frame in frames.items()]
     return lines

@@ -87,7 +87,9 @@ def failures(draw: st.DrawFn) -> dict[int, tuple[int, float]]:
     return failing
 
 
-steps = st.lists(st.sampled_from(["frames", "frames", "flush", "flush", "recover", "hour", "size"]), max_size=30)
+steps = st.lists(
+    st.sampled_from(["frames", "frames", "spill", "flush", "flush", "recover", "hour", "size"]), max_size=30
+)
 
 
 def assert_loses_nothing(root: Path, disk: Disk, todo: list[str], *, synced: bool) -> None:
@@ -102,6 +104,8 @@ def assert_loses_nothing(root: Path, disk: Disk, todo: list[str], *, synced: boo
             now_ns += MS
             if step == "flush":
                 recorder.flush()
+            elif step == "spill":
+                recorder.spill()
             elif step == "recover":
                 recorder.recover(now_ns, None)
             elif step == "hour":
@@ -137,6 +141,7 @@ def test_wherever_the_disk_fails_nothing_is_lost(
 
 HOURS = [
     "frames",
+    "spill",
     "flush",
     "frames",
     "recover",
@@ -146,8 +151,10 @@ HOURS = [
     "flush",
     "recover",
     "size",
+    "spill",
     "flush",
     "frames",
+    "spill",
 ]
 
 
