@@ -50,7 +50,7 @@ def _killed_after(root: Path, first: int, wait_s: float, *, writing: bool) -> in
     if child == 0:
         try:
             os.close(source)
-            os.getpid = lambda: 1  # type: ignore[assignment]
+            os.getpid = lambda: 1
             _collect(root, first, told)
         finally:
             os._exit(1)
