@@ -15,6 +15,8 @@ from midas_ray.venues.base import Venue
 
 NAME = "limits"
 NAMESPACE = "midas"
+HEAD = {"node:__internal_head__": 0.001}
+"""What only the head node has: an actor that asks for nothing is put on any node, and is gone when that one dies."""
 MOST_WAITING = 10_000
 """Calls that may wait in the actor at once: those that wait must not keep a ban from being told."""
 ASSUMED_USED = 0.5
@@ -83,6 +85,7 @@ def limits_actor() -> Any:
             lifetime="detached",
             get_if_exists=True,
             num_cpus=0,
+            resources=HEAD,
             max_restarts=-1,
             max_concurrency=MOST_WAITING,
         )
