@@ -59,7 +59,6 @@ class CollectorActor:
         self._stop_reason: str | None = None
         self._stopping = asyncio.Event()
         self._reconciling = asyncio.Lock()
-        self._running: asyncio.Task[None] | None = None
         self._ending: Group | None = None
         self._limits: RemoteLimits | None = None
         self._exchange = ""
@@ -170,14 +169,14 @@ class CollectorActor:
                 return
             group = Group(settings, self._root, rest, self._log, name=self._name)
             self._group, self._failure = group, None
-            self._running = asyncio.create_task(group.run(alone=True))
+            running = asyncio.create_task(group.run(alone=True))
             try:
                 await self._reconcile(group)
-                await asyncio.wait([self._running])
+                await asyncio.wait([running])
             finally:
                 await self._end_group(group)
                 try:
-                    await self._running
+                    await running
                 finally:
                     self._group = None  # what it said last is not so any more
                     self._files += [str(path) for path in group.sealed]
@@ -226,7 +225,7 @@ class CollectorActor:
             if group is self._ending:
                 return
             for symbol in [symbol for symbol in group.symbols if symbol not in self._wanted]:
-                await self._remove(group, symbol)
+                await group.remove(symbol, "no longer wanted")
             refused: dict[str, str] = {}
             known = {health.symbol for health in group.healths()}  # those the venue delisted among them
             for symbol in [symbol for symbol in self._wanted if symbol not in known]:
@@ -237,15 +236,6 @@ class CollectorActor:
                     if refused[symbol] != self._refused.get(symbol):
                         self._log_error("cannot collect", symbol=symbol, error=str(error))
             self._refused = refused
-
-    async def _remove(self, group: Group, symbol: str) -> None:
-        removing = asyncio.create_task(group.remove(symbol, "no longer wanted"))
-        tasks = [task for task in (removing, self._running) if task is not None]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if removing.done():
-            removing.result()
-        else:
-            removing.cancel()  # the group's writer has ended: nobody would ever answer
 
     def _log_error(self, event: str, **fields: Any) -> None:
         if self._log is not None:

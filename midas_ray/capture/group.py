@@ -83,6 +83,7 @@ class Group:
         self._failures: list[str] = []
         self._sealed: list[Path] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._writer: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
         self._clock = ClockMeter(rest, self._clock_measured, log)
         self._probe = TradeProbe(rest, self.watch)
@@ -115,16 +116,19 @@ class Group:
         return sealed
 
     async def remove(self, symbol: str, reason: str) -> None:
-        """Collect `symbol` no more: what was received is written and its file sealed. Nothing else is touched."""
+        """Collect `symbol` no more: what was received is written and its file sealed. Nothing else is touched.
+
+        Where the group ends meanwhile, `run` seals the file with all others, or tells why it could not.
+        """
         if symbol not in self.symbols:
             return
-        if not self.started.is_set():
+        if self._writer is None:
             self.symbols.pop(symbol)
             self._claims.pop(symbol).close()
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.inbox.put(Leave(symbol, reason, done))
-        await done
+        await asyncio.wait([done, self._writer], return_when=asyncio.FIRST_COMPLETED)
 
     def stop(self, reason: str) -> None:
         """End `run` in good order; may be called again."""
@@ -143,7 +147,7 @@ class Group:
             _settle()
         for capture in self.symbols.values():
             capture.opened()
-        writer = asyncio.create_task(self._write())
+        self._writer = writer = asyncio.create_task(self._write())
         writer.add_done_callback(lambda _task: self._ended.set())
         self.started.set()
         self._start_feeders()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from midas_ray.capture.arrivals import Stop
 from midas_ray.capture.group import Group
 from midas_ray.capture.rest import RestClient
 from midas_ray.errors import GeoBlockedError, UsageError
@@ -231,6 +232,19 @@ async def test_symbols_come_and_go_while_it_runs(tmp_path: Path) -> None:
     assert again[-1]["reason"] == "the test is over"
     symbols = {line["payload"]["data"].get("s") for line in first if "@depth" in str(line.get("payload"))}
     assert symbols == {"ETHUSDT"}
+
+
+async def test_a_symbol_may_be_removed_from_a_group_that_ends_or_has_ended(tmp_path: Path) -> None:
+    """Nobody is left to take it off; its file is sealed with all others."""
+    async with ScriptedExchange() as exchange, asyncio.timeout(60):
+        async with collecting(exchange.url, tmp_path) as collector:
+            await _live(exchange, collector, 1)
+            collector.group.inbox.put(Stop("the end"))
+            await collector.group.remove("btcusdt", "not wanted")  # behind the end in the queue
+        await collector.group.remove("btcusdt", "not wanted")
+    (path,) = journals(tmp_path)
+    assert raw_lines(path)[-1]["reason"] == "the end"
+    assert not list(tmp_path.rglob("*.open"))
 
 
 async def test_a_delisted_symbol_ends_cleanly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
