@@ -7,12 +7,15 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import pytest_asyncio
 
+from midas_ray.capture.claim import check_unclaimed, claim_symbol
 from midas_ray.capture.head import processes, read_head
+from midas_ray.errors import UsageError
 from tests.capture.running import MIDAS, journals, raw_lines, until
 from tests.faults.witness import WitnessExchange
 
@@ -22,6 +25,7 @@ ENVIRONMENT = {
     if name not in ("SYMBOLS", "SYMBOL", "DATA_DIR") and not name.startswith("RAY_")
 }
 FRAMES = 600
+CLAIMED = "binance-futures", "btcusdt"
 LIMIT_S = 90.0
 
 
@@ -78,13 +82,18 @@ async def _busy_end(exchange: WitnessExchange, end: Callable[[], Awaitable[None]
 
 def _check_on_disk(root: Path, sent: list[str]) -> None:
     """Every frame of `sent` stands once in the journal, in order, in sealed files that end with a shutdown."""
-    assert not list(root.rglob("*.open"))
-    paths = journals(root)
-    lines = [line for path in paths for line in raw_lines(path)]
+    lines = _check_kept(root, sent)
     assert (lines[-1]["kind"], lines[-1].get("event")) == ("event", "shutdown")
+
+
+def _check_kept(root: Path, sent: list[str]) -> list[dict[str, Any]]:
+    """Every frame of `sent` stands once in the journal, in order, in sealed files. Gives all lines."""
+    assert not list(root.rglob("*.open*"))
+    lines = [line for path in journals(root) for line in raw_lines(path)]
     kept = [msgspec.json.encode(line["payload"]).decode() for line in lines if line["kind"] == "ws"]
     at = kept.index(sent[0])
     assert kept[at:] == sent
+    return lines
 
 
 @pytest.mark.parametrize(
@@ -114,6 +123,35 @@ async def test_collect_keeps_all_it_received(
             process.kill()
     assert (code, err) == (0, "") or (len(numbers) > 1 and code in (-signal.SIGINT, -signal.SIGTERM, 130, 143))
     _check_on_disk(tmp_path, exchange.sent)
+
+
+async def test_collect_killed_keeps_all_it_handled(exchange: WitnessExchange, tmp_path: Path) -> None:
+    """kill -9 between two flushes: the next collector seals what lies in the journal's tail."""
+    process = await _midas("collect", "--data-dir", str(tmp_path), "--exchange-url", exchange.url)
+
+    async def end() -> None:
+        await _handled(tmp_path, exchange.sent[-1])
+        process.kill()
+
+    try:
+        async with _talking(exchange):
+            pass
+        await _busy_end(exchange, end)
+        code, _, _ = await _ended(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert code == -signal.SIGKILL
+    with claim_symbol(tmp_path, *CLAIMED):
+        pass
+    _check_kept(tmp_path, exchange.sent)
+
+
+async def _handled(root: Path, text: str) -> None:
+    """Returns once the collector has spilled this frame. What still waits between the sockets and the writer when a
+    process is killed, some milliseconds, is lost."""
+    (tail,) = root.rglob("*.open.tail")
+    await until(lambda: text.encode() in tail.read_bytes(), "the last frame in the tail", LIMIT_S)
 
 
 def _free_port() -> int:
@@ -148,10 +186,7 @@ async def test_down_keeps_all_it_received(exchange: WitnessExchange, tmp_path: P
 async def test_a_head_node_that_stops_keeps_all_it_received(
     exchange: WitnessExchange, tmp_path: Path, up: list[str]
 ) -> None:
-    """SIGTERM to every process of the head node, youngest first: Ray's own and the collector's.
-
-    A raylet that ends before its workers have had theirs takes them along at once: that is a kill, see the soak.
-    """
+    """SIGTERM to every process of the head node, youngest first: Ray's own and the collector's. It seals its files."""
     head = read_head(tmp_path)
     assert head is not None
     pids = [process.pid for process in processes(head)]
@@ -165,3 +200,45 @@ async def test_a_head_node_that_stops_keeps_all_it_received(
     await _busy_end(exchange, end)
     await until(lambda: not list(tmp_path.rglob("*.open")), "sealed files", LIMIT_S)
     _check_on_disk(tmp_path, exchange.sent)
+
+
+@pytest.mark.parametrize("order", ["raylet alone", "oldest first"])
+async def test_a_collector_killed_by_ray_keeps_all_it_handled(
+    exchange: WitnessExchange, tmp_path: Path, up: list[str], order: str
+) -> None:
+    """A raylet that gets SIGTERM kills its workers at once: what was not flushed lies in the journal's tail, and the
+    next collector seals it."""
+    head = read_head(tmp_path)
+    assert head is not None
+    running = sorted(processes(head), key=lambda process: int(process.pid))
+    raylets = [process for process in running if process.name() == "raylet"]
+    assert len(raylets) == 1
+
+    async def end() -> None:
+        await _handled(tmp_path, exchange.sent[-1])
+        _terminate(raylets if order == "raylet alone" else running)
+
+    await _busy_end(exchange, end)
+    try:
+        await until(lambda: not _is_claimed(tmp_path), "the end of the collector", LIMIT_S)
+        with claim_symbol(tmp_path, *CLAIMED):
+            pass
+        _check_kept(tmp_path, exchange.sent)
+    finally:
+        _terminate(running)
+
+
+def _terminate(running: list[Any]) -> None:
+    """SIGTERM to each of these processes (psutil) that is still there, in this order."""
+    for process in running:
+        if process.is_running():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
+
+
+def _is_claimed(root: Path) -> bool:
+    try:
+        check_unclaimed(root, *CLAIMED[:1], CLAIMED[1:])
+    except UsageError:
+        return True
+    return False
