@@ -51,7 +51,7 @@ class ScriptedGroup:
     async def remove(self, symbol: str, _reason: str) -> None:
         del self.symbols[symbol]
 
-    async def run(self, *, alone: bool = False) -> None:
+    async def run(self, **_named: bool) -> None:
         self.script.runs += 1
         if self.script.ends:
             raise self.script.ends.pop(0)
