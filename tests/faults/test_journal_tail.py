@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from midas_ray.capture import journal_file
 from midas_ray.capture.claim import claim_symbol
 from midas_ray.capture.journal import event_line, seal
 from midas_ray.capture.journal_file import JournalFile
@@ -114,9 +115,8 @@ def collect(root: Path, camera: Camera, steps: list[str]) -> None:
                 if step == "flush":
                     run.flush()
                 elif step == "recover":
-                    if run.failure is None:
-                        continue  # it writes nothing then
-                    run.recover()
+                    if run.recover():
+                        run.flush()  # a file without a failure has nothing to recover
                 else:
                     recv_ns += 1
                     run.begin(recv_ns)
@@ -277,3 +277,23 @@ def test_a_tail_alone_is_removed_and_one_that_is_written_stays(tmp_path: Path) -
     file.abandon()
     assert seal(file.path) is not None
     assert not tail_of(file.path).exists()
+
+
+def test_a_tail_goes_on_behind_what_was_packed_while_the_disk_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_file, "BUFFER_BYTES", 1000)
+    monkeypatch.setattr(journal_file, "PACK_BYTES", 1000)
+    file = JournalFile(tmp_path, VENUE, SYMBOL, START_NS, hold=True)
+    file.write(line(0), START_NS)
+    file.spill()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", lambda *_: 0)
+        file.flush()
+        file.write(line(1, 1000), START_NS)
+    assert file.held_bytes < len(line(1, 1000))  # packed, and no line waits beside it
+    assert file.recover()
+    file.write(line(2), START_NS)
+    file.spill()
+    file.abandon()
+    assert_keeps(tmp_path, 3, 3)
