@@ -115,7 +115,8 @@ def _stop() -> int:
 if __name__ == "__main__":
     # Ray writes the address of a cluster like this into its folder, where `auto` would find it.
     folder = os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray-nodes-", dir="/tmp")
-    signal.signal(signal.SIGALRM, lambda *_: sys.exit("the time is over"))
+    for number in (signal.SIGALRM, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit("the time is over"))
     signal.alarm(LIFE_S)
     try:
         with os.fdopen(os.dup(1), "w") as answers:
