@@ -30,6 +30,9 @@ URL_STREAMS = 100
 REQUEST_PAUSE_S = 0.4
 """Between two requests on a connection: spot allows 5 messages a second, pongs included."""
 
+STOPPED = "stopped"
+"""Why a connection ended that the collector itself ended, because it ends."""
+
 _STREAM_HEAD = b'{"stream":"'
 _SHUTDOWN = b'"serverShutdown"'
 
@@ -122,7 +125,7 @@ class Session:
         wiring = self._wiring
         await wiring.limits.connection()
         url = wiring.venue.connection_url(self._route, self._streams[:URL_STREAMS], wiring.exchange_url)
-        reason = "stopped"
+        reason = STOPPED
         try:
             async with connect(
                 url,

@@ -299,14 +299,27 @@ class Group:
                     return
                 await self._handle(item)
             now_s = time.monotonic()
+            await self._give_up_waiting(now_s)
             for capture in self.symbols.values():
-                capture.due(now_s)
                 capture.recorder.spill()  # nobody asks before a kill
             if now_s - flushed_s >= FLUSH_S:
                 flushed_s = now_s
                 await asyncio.to_thread(self._flush_all)
             else:
                 await asyncio.sleep(0)
+
+    async def _give_up_waiting(self, now_s: float) -> None:
+        """Wait no longer for what is missing, once nothing that arrived waits to be read: after a pause of this process
+        the sockets hold what came meanwhile."""
+        due = [capture for capture in self.symbols.values() if capture.next_due_s is not None]
+        due = [capture for capture in due if (capture.next_due_s or 0.0) <= now_s]
+        if not due:
+            return
+        for _ in range(2):  # one round of the event loop reads the sockets, one puts the messages here
+            await asyncio.sleep(0)
+        if len(self.inbox) == 0:
+            for capture in due:
+                capture.due(now_s)
 
     def _patience_s(self, flushed_s: float) -> float:
         """Seconds until something is to be done without an item."""

@@ -78,6 +78,7 @@ class _Held(Generic[T]):
     item: T
     digest: bytes
     since_s: float
+    passed_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -93,8 +94,12 @@ class Witnesses:
     """Which connections were there, and what that says of a hole in the ids. connections: how many when all is well."""
 
     connections: int
-    reaches: dict[str, Reach] = field(default_factory=dict)
+    reaches: dict[str, Reach | None] = field(default_factory=dict)
     blamed: GapCause | None = None
+
+    def came(self, conn: str) -> None:
+        """A connection is up; it has brought nothing so far."""
+        self.reaches.setdefault(conn, None)
 
     def saw(self, conn: str, ids: Ids) -> None:
         """A connection brought an event, be it new or not."""
@@ -107,12 +112,12 @@ class Witnesses:
     def lost(self, conn: str) -> None:
         """A connection ended: nothing more comes from it."""
         self.reaches.pop(conn, None)
-        if not self.reaches:
+        if not any(self.reaches.values()):
             self.blamed = "network"
 
     def all_passed(self, last_id: int) -> bool:
         """Whether no connection can bring anything up to this id any more."""
-        return all(reach.last >= last_id for reach in self.reaches.values())
+        return all(reach is not None and reach.last >= last_id for reach in self.reaches.values())
 
     def cause(self, before: int, after: set[str]) -> GapCause:
         """Of a hole behind id `before`; `after`: the connections that brought the event after it. The venue's, where as
@@ -141,20 +146,26 @@ class DepthMerge(Generic[T]):
         """A new event of a connection; gives what is to be kept now, in order."""
         self.witnesses.saw(conn, ids)
         if self.last_id is None or ids.previous <= self.last_id:
-            return [*self._pass(ids, item), *self.due(now_s)]
+            return [*self._pass(ids, item), *self._released(None)]
         self._held.append(_Held(ids, item, digest, now_s))
         self._held.sort(key=lambda held: held.ids)
-        return self.due(now_s)
+        self._note_passed(now_s)
+        return self._released(None)
 
     def again(self, conn: str, ids: Ids, now_s: float) -> list[Released[T]]:
         """A connection brought an event that another had brought."""
         self.witnesses.saw(conn, ids)
-        return self.due(now_s) if self._held else []
+        self._note_passed(now_s)
+        return self._released(None)
 
-    def lost(self, conn: str, now_s: float) -> list[Released[T]]:
+    def lost(self, conn: str, now_s: float) -> None:
         """A connection ended: nothing more comes from it."""
         self.witnesses.lost(conn)
-        return self.due(now_s)
+        self._note_passed(now_s)
+
+    def came(self, conn: str) -> None:
+        """A connection came up."""
+        self.witnesses.came(conn)
 
     def blame(self, cause: GapCause) -> None:
         """What is missing before the next event is of this cause, whatever the connections show."""
@@ -165,12 +176,17 @@ class DepthMerge(Generic[T]):
         self.last_id = None
 
     def due(self, now_s: float) -> list[Released[T]]:
-        """What is to be kept by now."""
+        """What is to be kept by now, gap or not. Call it when all that has arrived was offered, not before."""
+        return self._released(now_s)
+
+    def _released(self, now_s: float | None) -> list[Released[T]]:
+        """What continues the chain; with a time, also what has waited long enough for what is missing before it."""
         released: list[Released[T]] = []
         while self._held:
             earliest = self._held[0]
             continues = self.last_id is None or earliest.ids.previous <= self.last_id
-            if not continues and now_s < self._deadline_s(earliest) and len(self._held) <= MOST_HELD:
+            waits = now_s is None or now_s < self._deadline_s(earliest)
+            if not continues and waits and len(self._held) <= MOST_HELD:
                 break
             del self._held[0]
             cause = None
@@ -182,12 +198,17 @@ class DepthMerge(Generic[T]):
 
     def rest(self) -> list[Released[T]]:
         """Nothing more comes: everything that is held."""
-        return self.due(float("inf"))
+        return self._released(float("inf"))
 
     @property
     def next_due_s(self) -> float | None:
-        """When `due` has to be called at the latest; None while nothing is held."""
+        """When `due` is to be called; None while nothing is held."""
         return self._deadline_s(self._held[0]) if self._held else None
+
+    def _note_passed(self, now_s: float) -> None:
+        for held in self._held:
+            if held.passed_s is None and self.witnesses.all_passed(held.ids.previous):
+                held.passed_s = now_s
 
     def _pass(self, ids: Ids, item: T, cause: GapCause | None = None) -> list[Released[T]]:
         if self.last_id is None or ids.last > self.last_id:
@@ -196,7 +217,9 @@ class DepthMerge(Generic[T]):
         return [Released(item, cause)]
 
     def _deadline_s(self, held: _Held[T]) -> float:
-        return held.since_s + (REORDER_S if self.witnesses.all_passed(held.ids.previous) else HOLD_S)
+        if held.passed_s is None or not self.witnesses.all_passed(held.ids.previous):
+            return held.since_s + HOLD_S
+        return held.passed_s + REORDER_S
 
 
 class Jump(NamedTuple):
@@ -215,6 +238,7 @@ class _Hole:
     digest: bytes
     at_ns: int
     since_s: float
+    passed_s: float | None = None
 
 
 class TradeChain:
@@ -231,7 +255,7 @@ class TradeChain:
 
     def offer(self, conn: str, trade_id: int, digest: bytes, recv_ns: int, now_s: float) -> None:
         """A new print of a connection."""
-        self.again(conn, trade_id)
+        self.again(conn, trade_id, now_s)
         last = self._last_id
         if last is not None and trade_id <= last:
             self._fill(trade_id)
@@ -239,16 +263,23 @@ class TradeChain:
         if last is not None and trade_id > last + 1:
             missing = trade_id - 1 - last
             self._holes.append(_Hole(last, last + 1, trade_id - 1, missing, digest, recv_ns, now_s))
+            self._note_passed(now_s)
         elif not self._holes:
             self.witnesses.blamed = None  # the ids go on
         self._last_id = trade_id
 
-    def again(self, conn: str, trade_id: int) -> None:
+    def again(self, conn: str, trade_id: int, now_s: float) -> None:
         """A connection brought a print that another had brought."""
         self.witnesses.saw(conn, Ids(trade_id, trade_id, trade_id - 1))
+        self._note_passed(now_s)
+
+    def lost(self, conn: str, now_s: float) -> None:
+        """A connection ended: nothing more comes from it."""
+        self.witnesses.lost(conn)
+        self._note_passed(now_s)
 
     def due(self, now_s: float) -> list[Jump]:
-        """Holes that nobody fills any more."""
+        """Holes that nobody fills any more. Call it when all that has arrived was offered, not before."""
         found = []
         for hole in list(self._holes):
             if now_s >= self._deadline_s(hole):
@@ -264,7 +295,14 @@ class TradeChain:
         return min(map(self._deadline_s, self._holes), default=None)
 
     def _deadline_s(self, hole: _Hole) -> float:
-        return hole.since_s + (REORDER_S if self.witnesses.all_passed(hole.last) else HOLD_S)
+        if hole.passed_s is None or not self.witnesses.all_passed(hole.last):
+            return hole.since_s + HOLD_S
+        return hole.passed_s + REORDER_S
+
+    def _note_passed(self, now_s: float) -> None:
+        for hole in self._holes:
+            if hole.passed_s is None and self.witnesses.all_passed(hole.last):
+                hole.passed_s = now_s
 
     def _fill(self, trade_id: int) -> None:
         for hole in self._holes:

@@ -14,6 +14,8 @@ from midas_ray.errors import GeoBlockedError, VenueError
 
 QUIET_S = 60.0
 """So long without a request, and the next one is not delayed."""
+SPACED_S = 5.0
+"""The same where the last one made the book live: what is asked now is a need of its own, not a repetition."""
 FLOW_WAIT_S = 2.0
 """How long to wait for the depth stream before asking: a snapshot taken before the stream flows is too old for it."""
 
@@ -49,6 +51,7 @@ class SnapshotFetcher:
         self._epoch_mono_ns = 0
         self._turn: asyncio.Task[None] | None = None
         self._in_a_row = 0
+        self._has_served = False
         self._last_s = -QUIET_S
 
     def request(self, reason: str) -> None:
@@ -65,6 +68,10 @@ class SnapshotFetcher:
         self._reason = reason
         self._wanted.set()
 
+    def served(self) -> None:
+        """The book is live."""
+        self._has_served = True
+
     def new_epoch(self) -> None:
         """The depth stream was lost wholly: what is asked from now on is of the stream that comes next."""
         self._epoch_mono_ns = time.monotonic_ns()
@@ -75,11 +82,13 @@ class SnapshotFetcher:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            if time.monotonic() - self._last_s >= QUIET_S:
+            since_s = time.monotonic() - self._last_s
+            if since_s >= QUIET_S or (self._has_served and since_s >= SPACED_S):
                 self._in_a_row = 0
-            elif self._reason != "thin":  # the book itself spaces those out
+            elif self._reason not in ("thin", "epoch"):  # the book itself spaces those out; these are of a new stream
                 await asyncio.sleep(full_jitter_s(self._in_a_row))
                 self._in_a_row += 1
+            self._has_served = False
             # Not wait_for: in Python 3.11 it can swallow a cancellation that comes as the event is set.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FLOW_WAIT_S):

@@ -10,6 +10,7 @@ import structlog
 
 from midas_ray.book.sync import Action, FetchSnapshot, Gap
 from midas_ray.capture.arrivals import Answer, Arrival, Note
+from midas_ray.capture.connection import STOPPED
 from midas_ray.capture.health import LatencyMeter, RateMeter
 from midas_ray.capture.merge import DepthMerge, Duplicates, Ids, Jump, Released, TradeChain
 from midas_ray.capture.recorder import Recorder
@@ -130,7 +131,7 @@ class SymbolCapture:
             if is_new:
                 self._chain.offer(item.conn, int(found[1]), digest, item.recv_ns, now_s)
             else:
-                self._chain.again(item.conn, int(found[1]))
+                self._chain.again(item.conn, int(found[1]), now_s)
         if is_new:
             self._keep(item, kind)
 
@@ -142,16 +143,22 @@ class SymbolCapture:
         recorder, when = self.recorder, (note.recv_ns, note.mono_ns, note.conn)
         if note.event == "connect":
             self._up.setdefault(note.conn, set()).update(kinds)
+            if "depth" in kinds:
+                self._merge.came(note.conn)
+            if "trade" in kinds:
+                self._chain.witnesses.came(note.conn)
             recorder.event(*when, "connect", streams=sorted(kinds), **note.fields)
         elif note.event == "disconnect":
             carried = self._up.pop(note.conn, set())
             left = {kind for up in self._up.values() for kind in up}
             lost = sorted(carried - left)
             recorder.event(*when, "disconnect", streams=lost, carried=sorted(carried), **note.fields)
+            if note.fields["reason"] == STOPPED:
+                return  # what is missing now is nobody's but this collector's: it ends
             if "depth" in carried:
-                self._keep_all(self._merge.lost(note.conn, note.mono_ns / 1e9))
+                self._merge.lost(note.conn, note.mono_ns / 1e9)
             if "trade" in carried:
-                self._chain.witnesses.lost(note.conn)
+                self._chain.lost(note.conn, note.mono_ns / 1e9)
             if "depth" in lost:
                 self.snapshots.new_epoch()
             if overrun:
@@ -192,6 +199,8 @@ class SymbolCapture:
 
     def close(self, reason: str) -> Path | None:
         """Keep what waits, say why it ends, seal the journal. Raises StorageError."""
+        for witnesses in (self._merge.witnesses, self._chain.witnesses):
+            witnesses.blamed = witnesses.blamed or "down"
         self._keep_all(self._merge.rest())
         self._tell_jumps(self._chain.due(float("inf")))
         path = self.recorder.close(time.time_ns(), time.monotonic_ns(), reason)
@@ -240,7 +249,9 @@ class SymbolCapture:
             meter.add(item.recv_ns / 1e6 + (self.clock_offset_ms or 0.0) - int(event_time[1]))
         if kind == "depth":
             self.snapshots.flowing.set()
-            self.ever_live = self.ever_live or self.recorder.book.live
+            if self.recorder.book.live:
+                self.ever_live = True
+                self.snapshots.served()
             self._check_progress(item)
 
     def _check_progress(self, item: Arrival) -> None:

@@ -47,7 +47,8 @@ class TradeBreaks:
         first, last = min(recv_ns), max(recv_ns)
         if any(first <= loss.recv_ns <= last for loss in self.opens):
             return "down"
-        said = [loss for loss in self.missed if first < loss.recv_ns <= last + MISSED_SLACK_NS]
+        # Prints of one read of a socket share a stamp; else one of the earlier print is about what is before that.
+        said = [loss for loss in self.missed if first - (first == last) < loss.recv_ns <= last + MISSED_SLACK_NS]
         if said:
             return min(said, key=lambda loss: abs(loss.recv_ns - last)).cause
         lost = [loss for loss in self.losses if first <= loss.recv_ns <= last and _concerns(loss, kinds)]

@@ -119,7 +119,7 @@ def test_nobody_up_is_the_networks_whichever_comes_back_first() -> None:
     for conn in ("a-1", "b-1"):
         feed.bring(conn, chain[0])
     for conn in ("a-1", "b-1"):
-        feed.kept += feed.merge.lost(conn, feed.now_s)
+        feed.merge.lost(conn, feed.now_s)
     feed.bring("b-2", chain[2])
     feed.pass_time(REORDER_S)
     assert feed.causes == ["network"]
@@ -131,7 +131,7 @@ def test_only_who_was_there_before_and_after_is_a_witness(back_at: int, cause: s
     for ids in chain[:2]:
         for conn in ("a-1", "b-1"):
             feed.bring(conn, ids)
-    feed.kept += feed.merge.lost("a-1", feed.now_s)
+    feed.merge.lost("a-1", feed.now_s)
     for at in (2, 4):
         feed.bring("b-1", chain[at])
         if at >= back_at:
@@ -153,6 +153,42 @@ def test_frames_are_remembered_long_enough() -> None:
     for at_s in (REMEMBER_S + 1, 2 * REMEMBER_S + 2, 3 * REMEMBER_S + 3):
         duplicates.first("a", b"y", at_s)
     assert duplicates.first("b", b"x", 3 * REMEMBER_S + 4)[1]
+
+
+def test_frames_that_changed_places_on_the_slower_connection_are_waited_for() -> None:
+    """It goes past what is missing long after that was held: the time to put frames right begins then."""
+    feed, (first, second, third) = Feed(), _chain(3)
+    for conn in ("a-1", "b-1"):
+        feed.bring(conn, first)
+    feed.bring("a-1", third)  # A misses the second
+    feed.pass_time(HOLD_S / 2)
+    feed.bring("b-1", third)
+    feed.pass_time(REORDER_S / 2)
+    feed.bring("b-1", second)
+    assert (feed.ids, feed.causes) == ([first, second, third], [])
+
+
+def test_a_connection_that_has_just_come_up_may_bring_it_yet() -> None:
+    feed, (first, second, third) = Feed(), _chain(3)
+    feed.bring("a-1", first)
+    feed.merge.came("b-2")
+    feed.bring("a-1", third)
+    feed.pass_time(HOLD_S * 0.9)
+    feed.bring("b-2", second)
+    assert (feed.ids, feed.causes) == ([first, second, third], [])
+
+
+def test_nothing_is_given_up_by_what_arrives() -> None:
+    """After a pause of the process one connection's frames are read before the other's."""
+    feed, (first, second, third, fourth) = Feed(), _chain(4)
+    for conn in ("a-1", "b-1"):
+        feed.bring(conn, first)
+    feed.bring("a-1", third)
+    feed.now_s += 10
+    feed.bring("a-1", fourth)
+    assert feed.ids == [first]
+    feed.bring("b-1", second)
+    assert (feed.ids, feed.causes) == ([first, second, third, fourth], [])
 
 
 def test_overlapping_windows_are_all_kept_and_applied() -> None:
@@ -215,7 +251,7 @@ class Prints:
             if is_new:
                 self.chain.offer(conn, trade_id, digest, trade_id, self.now_s)
             else:
-                self.chain.again(conn, trade_id)
+                self.chain.again(conn, trade_id, self.now_s)
 
     def after(self, seconds: float) -> list[Jump]:
         self.now_s += seconds
@@ -246,10 +282,10 @@ def test_prints_missed_in_different_ways_and_by_all() -> None:
     prints = Prints()
     prints.bring("a", 1, 2)
     prints.bring("b", 1, 2)
-    prints.chain.witnesses.lost("a")
+    prints.chain.lost("a", prints.now_s)
     prints.bring("b", 5)
     assert prints.after(REORDER_S) == [Jump(5, "both-missed")]
-    prints.chain.witnesses.lost("b")
+    prints.chain.lost("b", prints.now_s)
     prints.bring("a-2", 9, 10)
     assert prints.after(REORDER_S) == [Jump(9, "network")]
     prints.bring("a-2", 12)
