@@ -183,7 +183,7 @@ class ConnectionSettings(MidasSettings):
         2, description="connections that carry each stream; with 2, data are missing only where both miss them"
     )
     connection_max_age: DurationS = Field(
-        82800.0, ge=1, description="age at which a connection is renewed, before the exchange cuts it after 24 h"
+        82800.0, ge=1, le=86100, description="age at which a connection is renewed, before the exchange's 24 h cut"
     )
     memory_limit_mb: int = Field(
         256, ge=16, le=65536, description="most MB that a collector holds in memory while its disk is full or read-only"

@@ -20,7 +20,7 @@ from midas_ray.capture.limits_actor import RemoteLimits
 from midas_ray.capture.metrics import MetricsExporter
 from midas_ray.capture.rest import RestClient
 from midas_ray.capture.sessions import keep_session, session_folder
-from midas_ray.errors import GeoBlockedError, MidasError, UsageError, VenueError
+from midas_ray.errors import GeoBlockedError, MidasError, StorageError, UsageError, VenueError
 from midas_ray.log import stage_logger
 from midas_ray.venues import get_venue
 
@@ -63,6 +63,7 @@ class CollectorActor:
         self._limits: RemoteLimits | None = None
         self._exchange = ""
         self._files: list[str] = []
+        self._lost: str | None = None
         self._started_s = time.monotonic()
         self._loop = asyncio.get_running_loop()
         with contextlib.suppress(MidasError):  # it is read again, and the error shown, by what runs below
@@ -99,6 +100,10 @@ class CollectorActor:
             await self._end_group(self._group)
         await asyncio.wait([self._task])
         return self._files
+
+    async def lost(self) -> str | None:
+        """What of the last run could not be brought to disk, after `stop`; None where all was."""
+        return self._lost
 
     async def exit(self) -> None:
         """End the actor; its name is free afterwards."""
@@ -177,6 +182,9 @@ class CollectorActor:
                 await self._end_group(group)
                 try:
                     await running
+                except StorageError as error:
+                    self._lost = str(error)
+                    raise
                 finally:
                     self._group = None  # what it said last is not so any more
                     self._files += [str(path) for path in group.sealed]

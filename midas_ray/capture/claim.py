@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from midas_ray.capture.journal import OPEN_SUFFIX, seal
+from midas_ray.capture.journal import OPEN_SUFFIX, damaged_of, seal
 from midas_ray.capture.journal_tail import TAIL_SUFFIX
 from midas_ray.errors import StorageError, UsageError
 
@@ -62,13 +62,13 @@ def _held(root: Path, symbol: str, process: str) -> UsageError:
 
 def seal_leftovers(folder: Path) -> list[Path]:
     """Seal the open files below `folder` whose writer is gone, and remove tails whose file was sealed already; gives
-    the final names. Raises StorageError."""
-    sealed = []
+    the final names, and those of files that could not be read to their end. Raises StorageError."""
+    sealed: list[Path] = []
     for growing in sorted(folder.glob(f"date=*/*{OPEN_SUFFIX}")):
         if not _is_written(growing):
-            path = seal(growing)
-            if path is not None:
-                sealed.append(path)
+            path, damaged = seal(growing), damaged_of(growing)
+            sealed += [path] if path is not None else []
+            sealed += [damaged] if damaged.exists() else []
     for tail in folder.glob(f"date=*/*{OPEN_SUFFIX}{TAIL_SUFFIX}"):
         if not tail.with_name(tail.name.removesuffix(TAIL_SUFFIX)).exists():
             with contextlib.suppress(OSError):  # it does no harm

@@ -15,7 +15,7 @@ from midas_ray.capture.groups import NAME_PREFIX, Plan, actor_name, name_tag
 from midas_ray.capture.head import HeadError
 from midas_ray.capture.health import Health
 from midas_ray.capture.status_table import DONE, healths_of
-from midas_ray.errors import VenueError
+from midas_ray.errors import StorageError, VenueError
 
 NAMESPACE = "midas"
 ANSWER_S = 10.0
@@ -91,26 +91,35 @@ def apply_plan(root: Path, plan: Plan) -> dict[str, Any]:
 
 
 def stop_collector(actor: Any, reason: str) -> list[str]:
-    """Stop a collector and end its actor; gives the files it sealed. Raises GetTimeoutError, no answer came."""
+    """Stop a collector and end its actor; gives the files it sealed.
+
+    Raises GetTimeoutError where no answer came, StorageError where not all that it had received could be written.
+    """
     files: list[str] = ray.get(actor.stop.remote(reason), timeout=STOP_S)
+    lost: str | None = ray.get(actor.lost.remote(), timeout=STOP_S)
     with contextlib.suppress(ray.exceptions.RayActorError):  # the actor ends within the call
         # Without retries: Ray would say on the terminal that it retries the call that ended the actor.
         ray.get(actor.exit.options(max_task_retries=0).remote(), timeout=STOP_S)
+    if lost is not None:
+        raise StorageError(lost)
     return files
 
 
 def stop_collectors(actors: dict[str, Any], reason: str, tell: Callable[[str], None]) -> int:
-    """Stop these collectors, telling what became of each; gives how many did not answer."""
-    silent = 0
+    """Stop these collectors, telling what became of each; gives how many did not answer, or could not write all."""
+    failed = 0
     for name, actor in actors.items():
         try:
             files = stop_collector(actor, reason)
         except (ray.exceptions.RayError, TimeoutError) as error:
             tell(f"{name}: the collector does not answer ({type(error).__name__})")
-            silent += 1
+            failed += 1
+        except StorageError as error:
+            tell(f"{name}: stopped; {error}")
+            failed += 1
         else:
             tell(f"{name}: stopped, {len(files)} files sealed in its last run")
-    return silent
+    return failed
 
 
 def end_limits() -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 from midas_ray import console
 from midas_ray.capture.group import Group
 from midas_ray.capture.health import Health
+from midas_ray.capture.journal import DAMAGED_SUFFIX
 from midas_ray.capture.rest import RestClient
 from midas_ray.capture.session import check_start, local_root
 from midas_ray.errors import MidasError, VenueError
@@ -34,7 +35,7 @@ async def _collect(settings: Collect) -> int:
         try:
             for symbol in settings.symbols:
                 for path in await group.add(symbol):
-                    console.err.print(f"sealed a file that an earlier collector left open: {path}")
+                    console.err.print(leftover_line(path))
         except MidasError:
             for symbol in list(group.symbols):
                 await group.remove(symbol, "never begun")
@@ -81,6 +82,13 @@ async def _display(group: Group) -> None:
             lines = [health_line(health) for health in group.healths()]
             live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
             await asyncio.sleep(REFRESH_S)
+
+
+def leftover_line(path: Path) -> str:
+    """What became of a file that an earlier collector left open."""
+    if path.name.endswith(DAMAGED_SUFFIX):
+        return f"could not read all of a file that an earlier collector left open; it is kept: {path}"
+    return f"sealed a file that an earlier collector left open: {path}"
 
 
 def health_line(health: Health) -> str:

@@ -27,6 +27,7 @@ from midas_ray.capture.claim import claim_symbol
 from midas_ray.capture.contracts import Contract
 from midas_ray.capture.describe import health_of, top_of_book
 from midas_ray.capture.health import Health, TopOfBook
+from midas_ray.capture.journal import DAMAGED_SUFFIX
 from midas_ray.capture.links import Links
 from midas_ray.capture.polls import ClockMeter, ContractWatch, OpenInterest
 from midas_ray.capture.probe import TradeProbe
@@ -106,6 +107,9 @@ class Group:
             deliver=lambda answer, used: self.inbox.put(Answer(symbol, answer, used)),
         )
         capture.clock_offset_ms = self._clock.offset_ms
+        for path in sealed:
+            if path.name.endswith(DAMAGED_SUFFIX):
+                self._log.error("a file left open could not be read to its end; it is kept", path=str(path))
         self._claims[symbol], self.symbols[symbol] = claim, capture
         self._past.pop(symbol, None)
         self._routes.know(capture)

@@ -17,10 +17,11 @@ from typing import Any, BinaryIO
 import msgspec
 import zstandard
 
-from midas_ray.capture.journal_tail import read_tail, tail_of
+from midas_ray.capture.journal_tail import TAIL_SUFFIX, read_tail, tail_of
 from midas_ray.errors import CorruptFileError, StorageError, TruncatedFileError
 
 SUFFIX = ".jsonl.zst"
+DAMAGED_SUFFIX = ".jsonl.zst.damaged"
 OPEN_SUFFIX = SUFFIX + ".open"
 
 
@@ -196,18 +197,26 @@ def seal(growing: Path) -> Path | None:
     """Seal a file that a dead collector left open, keeping every readable line and those of its tail; gives its final
     name.
 
-    The lines are written to a new file, which then replaces the old one. A file without a readable line is removed;
-    gives None. The tail goes last: a tail alone counts nothing. Raises StorageError, the old file as it was.
+    The lines are written to a new file, which then replaces the old one. A file that ends without a whole line is
+    removed; gives None. One that cannot be read to its end, and a tail that does not fit, are kept beside it under
+    DAMAGED_SUFFIX. The tail goes last: a tail alone counts nothing. Raises StorageError, the old file as it was.
     """
     final = growing.with_name(growing.name.removesuffix(".open"))
     temporary = final.with_name(f".tmp-{final.name}")
     try:
-        if _copy_readable_lines(growing, temporary):
+        copied, is_whole = _copy_readable_lines(growing, temporary)
+        if copied:
             temporary.rename(final)
         else:
             temporary.unlink()
-        growing.unlink()
-        tail_of(growing).unlink(missing_ok=True)
+        if is_whole:
+            growing.unlink()
+            tail_of(growing).unlink(missing_ok=True)
+        else:
+            damaged = damaged_of(growing)
+            growing.rename(damaged)
+            if tail_of(growing).exists():
+                tail_of(growing).rename(damaged.with_name(damaged.name + TAIL_SUFFIX))
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()  # it must not take the space that is missing
@@ -215,22 +224,29 @@ def seal(growing: Path) -> Path | None:
     return final if final.exists() else None
 
 
-def _copy_readable_lines(growing: Path, target: Path) -> int:
-    """Write the whole lines of a file that ends anywhere, and what its tail adds, to `target`; gives their bytes.
+def damaged_of(growing: Path) -> Path:
+    """Where a growing file is kept that could not be read to its end."""
+    return growing.with_name(growing.name.removesuffix(OPEN_SUFFIX) + DAMAGED_SUFFIX)
+
+
+def _copy_readable_lines(growing: Path, target: Path) -> tuple[int, bool]:
+    """Write the whole lines of a file that ends anywhere, and what its tail adds, to `target`; gives (their bytes,
+    whether nothing else was there).
 
     The tail may begin before the readable end (killed after a flush, or in the middle of one): it adds what lies behind
     that. One that begins after it does not fit (the machine's end, a damaged file) and adds nothing.
     """
     decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
     tail_start, tail = read_tail(growing)
-    rest, copied = b"", 0
+    rest, copied, is_whole = b"", 0, True
     with growing.open("rb") as source, target.open("wb") as output:
         with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(output, closefd=False) as writer:
             while chunk := source.read(4096):
                 try:
                     rest += decompressor.decompress(chunk)
                 except zstandard.ZstdError:
-                    break  # what follows a damaged block cannot be read
+                    is_whole = False  # what follows a damaged block cannot be read
+                    break
                 cut = rest.rfind(b"\n") + 1
                 writer.write(rest[:cut])
                 rest, copied = rest[cut:], copied + cut
@@ -239,5 +255,7 @@ def _copy_readable_lines(growing: Path, target: Path) -> int:
                 cut = rest.rfind(b"\n") + 1
                 writer.write(rest[:cut])
                 copied += cut
+            else:
+                is_whole = is_whole and not tail
         os.fsync(output.fileno())
-    return copied
+    return copied, is_whole

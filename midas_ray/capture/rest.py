@@ -19,6 +19,7 @@ from midas_ray.errors import GeoBlockedError, UnknownSymbolError, UsageError, Ve
 from midas_ray.venues.base import Venue
 from midas_ray.venues.messages import ExchangeInfo, ServerTime, Ticker
 
+stamina.instrumentation.set_on_retry_hooks(())  # it would print each repetition on the user's terminal
 TIMEOUT_S = 10.0
 WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 INVALID_SYMBOL = -1121

@@ -48,7 +48,8 @@ def up(settings: Up) -> int:
 
 
 def down(settings: Down) -> int:
-    """Run `midas down`; gives the exit code. Raises HeadError where something did not end."""
+    """Run `midas down`; gives the exit code: 1 where a collector could not end in good order. Raises HeadError where
+    something did not end."""
     root = local_root(settings)
     if settings.symbols:
         return _take_off(root, settings.symbols)
@@ -57,14 +58,13 @@ def down(settings: Down) -> int:
         console.out.print(f"nothing runs for {root}")
         return 0
     with head_node.head_lock(root):
-        if head_node.is_running(head):
-            _stop_collectors(head)
+        failed = _stop_collectors(head) if head_node.is_running(head) else 0
         head_node.stop_head(root, head)
     console.out.print(f"stopped the head node of {root}")
     symbols = read_plan(root).symbols
     if symbols:
         console.out.print(f"midas up starts again: {', '.join(symbols)}")
-    return 0
+    return 1 if failed else 0
 
 
 def status(settings: Status) -> int:
@@ -72,6 +72,8 @@ def status(settings: Status) -> int:
     root = local_root(settings)
     head = head_node.read_head(root)
     if head is None or not head_node.is_running(head):
+        if settings.as_json:  # for a program that watches, this is an answer, too
+            print_status(healths_of(root, read_plan(root), {}), {}, root, as_json=True)
         raise HeadError(f"nothing runs for {root}; start it with midas up")
     _check_version(root, head)
     answers = ask_all(Path(head.temp_dir))
@@ -194,16 +196,18 @@ def _kept_symbols(root: Path, plan: Plan, symbols: tuple[str, ...]) -> tuple[str
     return symbols
 
 
-def _stop_collectors(head: Head) -> None:
-    """Stop every collector of the head, telling what each sealed. One that does not answer ends with the head."""
+def _stop_collectors(head: Head) -> int:
+    """Stop every collector of the head, telling what each sealed; gives how many could not end in good order. One that
+    does not answer ends with the head."""
     try:
         head_node.connect(head)
     except HeadError as error:
         console.err.print(f"{error}; ending it")
-        return
+        return 0
     import ray
 
     from midas_ray.capture.detached import find_collectors, stop_collectors
 
-    stop_collectors(find_collectors(), "midas down", tell=console.out.print)
+    failed = stop_collectors(find_collectors(), "midas down", tell=console.out.print)
     ray.shutdown()
+    return failed

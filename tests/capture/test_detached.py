@@ -13,7 +13,7 @@ from midas_ray.capture.actor import GEO_BLOCK_S, CollectorActor
 from midas_ray.capture.desired import write_plan
 from midas_ray.capture.groups import Plan, actor_name, add_symbols, shared_settings
 from midas_ray.capture.health import Health
-from midas_ray.errors import GeoBlockedError, UsageError, VenueError
+from midas_ray.errors import GeoBlockedError, StorageError, UsageError, VenueError
 from midas_ray.settings import Collect
 from tests.capture.running import until
 
@@ -28,6 +28,7 @@ class Script:
         self.runs = 0
         self.symbols: dict[str, None] = {}
         self.refused: dict[str, Exception] = {}
+        self.at_the_end: Exception | None = None
 
     def __call__(self, *_arguments: Any, **_named: Any) -> "ScriptedGroup":
         self.symbols = {}
@@ -57,6 +58,8 @@ class ScriptedGroup:
             raise self.script.ends.pop(0)
         await self._stopping.wait()
         self.sealed.append(Path("sealed"))
+        if self.script.at_the_end is not None:
+            raise self.script.at_the_end
 
     def stop(self, _reason: str) -> None:
         self._stopping.set()
@@ -116,6 +119,15 @@ async def test_a_geo_block_is_shown_and_does_not_hold_up_the_end(begin: Any) -> 
     async with asyncio.timeout(30):
         assert await actor.stop("over") == []
     assert group.runs == 1
+
+
+async def test_what_could_not_be_written_at_the_end_is_told(begin: Any) -> None:
+    actor, group = begin()
+    await until(lambda: len(group.symbols) == 2, "both symbols")
+    assert await actor.lost() is None
+    group.at_the_end = StorageError("no space left on device; 53 lines could not be written and are lost")
+    await actor.stop("over")
+    assert await actor.lost() == "no space left on device; 53 lines could not be written and are lost"
 
 
 async def test_a_refused_symbol_does_not_touch_the_others_and_is_tried_again(

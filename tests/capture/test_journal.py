@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midas_ray.capture import journal
+from midas_ray.capture.claim import seal_leftovers
 from midas_ray.capture.journal import decode_line, event_line, read_blocks, rest_line, ws_line
 from midas_ray.capture.journal_file import FRAME_MAX_NS, JournalFile
 from midas_ray.errors import CorruptFileError, StorageError
@@ -227,3 +228,28 @@ def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     assert growing.read_bytes() == left
     assert len(read(third)) == 5
+
+
+@pytest.mark.parametrize(("at", "kept"), [(0, False), (400, True)])
+def test_a_leftover_that_cannot_be_read_to_its_end_is_kept_beside(tmp_path: Path, at: int, kept: bool) -> None:
+    """A damaged disk is no reason to delete what somebody may still repair."""
+    file = JournalFile(tmp_path, "binance-futures", "btcusdt", START_NS)
+    for n in range(300):
+        file.write(ws_line(START_NS, None, "a-1", n, FRAMES[n % len(FRAMES)]), START_NS)
+        file.flush()
+    path = growing(tmp_path)
+    file.abandon()
+    data = bytearray(path.read_bytes())
+    data[at : at + 16] = b"\xff" * 16
+    path.write_bytes(data)
+    folder = path.parents[1]
+    found = seal_leftovers(folder)
+    damaged = journal.damaged_of(path)
+    assert [each.name for each in found] == ([path.name.removesuffix(".open")] if kept else []) + [damaged.name]
+    assert damaged.read_bytes() == bytes(data)
+    assert not path.exists()
+    if kept:
+        lines = [decode_line(line).n for line in read(found[0])]
+        assert 0 < len(lines) < 300
+        assert lines == list(range(len(lines)))
+    assert seal_leftovers(folder) == []
