@@ -21,6 +21,8 @@ from midas_ray.capture.journal_tail import TAIL_SUFFIX, read_tail, tail_of
 from midas_ray.errors import CorruptFileError, StorageError, TruncatedFileError
 
 SUFFIX = ".jsonl.zst"
+SEAL_READ_BYTES = 512
+"""A piece that holds damage gives nothing: small ones lose little of what is before it."""
 DAMAGED_SUFFIX = ".jsonl.zst.damaged"
 OPEN_SUFFIX = SUFFIX + ".open"
 
@@ -241,7 +243,7 @@ def _copy_readable_lines(growing: Path, target: Path) -> tuple[int, bool]:
     rest, copied, is_whole = b"", 0, True
     with growing.open("rb") as source, target.open("wb") as output:
         with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(output, closefd=False) as writer:
-            while chunk := source.read(4096):
+            while chunk := source.read(SEAL_READ_BYTES):
                 try:
                     rest += decompressor.decompress(chunk)
                 except zstandard.ZstdError:

@@ -230,8 +230,8 @@ def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
     assert len(read(third)) == 5
 
 
-@pytest.mark.parametrize(("at", "kept"), [(0, False), (400, True)])
-def test_a_leftover_that_cannot_be_read_to_its_end_is_kept_beside(tmp_path: Path, at: int, kept: bool) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_a_leftover_that_cannot_be_read_to_its_end_is_kept_beside(tmp_path: Path, share: float) -> None:
     """A damaged disk is no reason to delete what somebody may still repair."""
     file = JournalFile(tmp_path, "binance-futures", "btcusdt", START_NS)
     for n in range(300):
@@ -240,6 +240,7 @@ def test_a_leftover_that_cannot_be_read_to_its_end_is_kept_beside(tmp_path: Path
     path = growing(tmp_path)
     file.abandon()
     data = bytearray(path.read_bytes())
+    at, kept = int(share * len(data)), share > 0
     data[at : at + 16] = b"\xff" * 16
     path.write_bytes(data)
     folder = path.parents[1]
