@@ -183,7 +183,8 @@ def _doubt(
         if figures.clean is None or stale[day] == hours:
             figures.completeness.doubts.append(NOT_RECONSTRUCTED)
         elif stale[day]:
-            figures.completeness.doubts.append(f"{stale[day]} of {hours} hours {NOT_RECONSTRUCTED}")
+            growing = ", the last is still being written" if figures.growing_files else ""
+            figures.completeness.doubts.append(f"{stale[day]} of {hours} hours {NOT_RECONSTRUCTED}{growing}")
 
 
 def _judge(days: dict[Key, DayStats], symbol: str, ledger: list[LedgerRow]) -> None:
