@@ -276,9 +276,9 @@ class Group:
                     self.inbox.put(Note(time.time_ns(), time.monotonic_ns(), breach.conn, "silent", names, fields))
             self._watched_s = now_s
             for capture in self.symbols.values():
-                await self._watch_trades(capture, now_s)
+                self._watch_trades(capture, now_s)
 
-    async def _watch_trades(self, capture: SymbolCapture, now_s: float) -> None:
+    def _watch_trades(self, capture: SymbolCapture, now_s: float) -> None:
         """Prints may stay away because nothing is traded: ask the exchange before taking the stream for dead."""
         stream = capture.trade_stream()
         if stream is None:

@@ -39,7 +39,7 @@ class Link:
         first_age_s: float,
         age_s: float,
     ) -> None:
-        self.route, self.letter = route, letter
+        self.route = route
         self.streams = list(streams)
         self.connects = 0
         self.last_error: str | None = None

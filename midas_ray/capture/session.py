@@ -1,15 +1,12 @@
 """What comes before collecting: is the exchange there, does it know the symbols, can DATA_DIR be written."""
 
 from pathlib import Path
-from typing import TypeVar
 
 from midas_ray.capture.rest import RestClient
 from midas_ray.errors import UsageError
 from midas_ray.settings import Collect, MidasSettings, top_count
 from midas_ray.storage import Storage
 from midas_ray.venues import get_venue
-
-C = TypeVar("C", bound=Collect)
 
 
 def local_root(settings: MidasSettings) -> Path:
@@ -42,11 +39,3 @@ async def check_start(settings: Collect, symbols: tuple[str, ...]) -> tuple[str,
         found = await resolve_symbols(settings.model_copy(update={"symbols": symbols}), rest)
     Storage(settings.data_dir).check_writable()
     return found
-
-
-async def name_symbols(settings: C) -> C:
-    """`settings` with the symbols that its `top:N` means now; the same where symbols are named. Raises VenueError."""
-    if top_count(settings.symbols) is None:
-        return settings
-    async with RestClient(get_venue(settings.venue), settings.exchange_url) as rest:
-        return settings.model_copy(update={"symbols": await resolve_symbols(settings, rest)})

@@ -88,10 +88,11 @@ class SymbolCapture:
         self.snapshots = SnapshotFetcher(rest, symbol, settings.snapshot_limit, deliver, self.log)
         self.ever_live = False
         self.ended: str | None = None
-        self.contract: str | None = None
         self.silences = 0
         self.last_silence: str | None = None
         self.bytes_on_disk = 0
+        self._sealed_bytes = 0
+        self._n_measured = 0
         self._venue = rest.venue
         self._full = full
         self._duplicates = Duplicates()
@@ -216,9 +217,11 @@ class SymbolCapture:
         self.measure_disk()
 
     def measure_disk(self) -> None:
-        """Compressed bytes of this run's files."""
-        sealed = sum(path.stat().st_size for path in self.recorder.sealed if path.exists())
-        self.bytes_on_disk = self.recorder.bytes_on_disk + sealed
+        """Compressed bytes of this run's files; each sealed one is looked at once."""
+        for path in self.recorder.sealed[self._n_measured :]:
+            self._n_measured += 1
+            self._sealed_bytes += path.stat().st_size if path.exists() else 0
+        self.bytes_on_disk = self.recorder.bytes_on_disk + self._sealed_bytes
 
     def event(self, event: str, **fields: object) -> None:
         """Something happened that the journal is to know."""
@@ -244,9 +247,9 @@ class SymbolCapture:
         if kind is None:
             return
         event_time = _EVENT_TIME.search(item.payload, 0, _HEAD_BYTES)
-        if event_time is not None:
+        if event_time is not None and self.clock_offset_ms is not None:  # two clocks say nothing without it
             meter = self.latencies.get(kind) or self.latencies.setdefault(kind, LatencyMeter())
-            meter.add(item.recv_ns / 1e6 + (self.clock_offset_ms or 0.0) - int(event_time[1]))
+            meter.add(item.recv_ns / 1e6 + self.clock_offset_ms - int(event_time[1]))
         if kind == "depth":
             self.snapshots.flowing.set()
             if self.recorder.book.live:

@@ -156,3 +156,18 @@ async def test_a_collector_that_cannot_keep_up_says_so(tmp_path: Path, monkeypat
         assert inbox.pauses >= 1
     causes = [line["cause"] for line in _lines(tmp_path) if line.get("event") == "resync"]
     assert causes == ["overrun"]
+
+
+async def test_sealed_files_are_looked_at_once(tmp_path: Path) -> None:
+    """A collector that runs for months has thousands of them."""
+    async with ScriptedExchange() as exchange, collecting(exchange.url, tmp_path) as collector:
+        await _live(exchange, collector)
+        sealed = tmp_path / "sealed"
+        sealed.write_bytes(b"x" * 1000)
+        collector.recorder.sealed.append(sealed)
+        collector.capture.measure_disk()
+        before = collector.capture.bytes_on_disk - collector.recorder.bytes_on_disk
+        sealed.unlink()
+        collector.capture.measure_disk()
+        assert before == collector.capture.bytes_on_disk - collector.recorder.bytes_on_disk == 1000
+        collector.recorder.sealed.remove(sealed)

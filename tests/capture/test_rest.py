@@ -12,7 +12,7 @@ from aiohttp import web
 from midas_ray.capture.limits import Limits
 from midas_ray.capture.refusal import refusal_of
 from midas_ray.capture.rest import RestClient, TransientVenueError
-from midas_ray.capture.session import check_start, name_symbols
+from midas_ray.capture.session import check_start
 from midas_ray.errors import GeoBlockedError, UnknownSymbolError, UsageError, VenueError
 from midas_ray.settings import Collect
 from midas_ray.simulate.exchange import SimulatedExchange
@@ -143,9 +143,9 @@ async def test_the_most_traded_are_trading_perpetuals_in_usdt() -> None:
         async with RestClient(FUTURES, url) as rest:
             assert await rest.top_symbols(2) == ("btcusdt", "ethusdt")
             assert await rest.top_symbols(50) == ("btcusdt", "ethusdt", "solusdt")
-        named = await name_symbols(Collect(symbols="top:1", exchange_url=url))  # type: ignore[arg-type]
-        assert named.symbols == ("btcusdt",)
-        assert await check_start(named, ("top:2",)) == ("btcusdt", "ethusdt")
+        settings = Collect(symbols="top:1", exchange_url=url)  # type: ignore[arg-type]
+        assert await check_start(settings, settings.symbols) == ("btcusdt",)
+        assert await check_start(settings, ("top:2",)) == ("btcusdt", "ethusdt")
         values.clear()
         async with RestClient(FUTURES, url) as rest:
             with pytest.raises(VenueError, match="expected symbols in USDT that are traded, found none"):

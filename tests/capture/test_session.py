@@ -3,7 +3,7 @@
 import pytest
 from aiohttp import web
 
-from midas_ray.capture.session import check_start, name_symbols
+from midas_ray.capture.session import check_start
 from midas_ray.errors import UnknownSymbolError, UsageError
 from midas_ray.settings import Collect, Features, MidasSettings, Simulate, Up, parse_settings, top_count
 from midas_ray.venues import get_venue
@@ -34,11 +34,6 @@ def test_a_wrong_top_n_is_one_line(text: str) -> None:
 def test_other_commands_do_not_take_it(command: type[MidasSettings]) -> None:
     with pytest.raises(UsageError, match=r"'top:5' is for midas collect and midas up only: expected symbols[^\n]+$"):
         parse_settings(command, "x", ["--symbols", "top:5"])
-
-
-async def test_named_symbols_are_left_without_asking() -> None:
-    settings = Collect(symbols=("btcusdt",), exchange_url="http://127.0.0.1:9")
-    assert await name_symbols(settings) is settings
 
 
 async def test_a_start_names_every_symbol_that_is_not_listed() -> None:
