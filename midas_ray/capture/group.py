@@ -87,7 +87,7 @@ class Group:
         self._writer: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
         self._clock = ClockMeter(rest, self._clock_measured, log)
-        self._probe = TradeProbe(rest, self.watch)
+        self._probe = TradeProbe(rest, self.watch, log)
 
     # --- what the shell calls ---------------------------------------------------------------------------------------
 
@@ -161,6 +161,7 @@ class Group:
         try:
             await asyncio.wait([stopping, ended], return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._probe.close()
             feeders = [*self._tasks.values()]
             for task in (stopping, ended, *feeders):
                 task.cancel()
@@ -169,7 +170,7 @@ class Group:
             await writer
             for claim in self._claims.values():
                 claim.close()
-            self._log.info("stopped", reason=self._stop_reason, files=[str(path) for path in self.sealed])
+            self._log.info("stopped", reason=self._stop_reason, files=len(self.sealed))
         failures = [end for end in ends if isinstance(end, Exception)]
         if failures:
             raise failures[0]

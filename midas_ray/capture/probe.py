@@ -3,6 +3,7 @@
 import asyncio
 
 import msgspec
+import structlog
 
 from midas_ray.capture.limits import Priority
 from midas_ray.capture.rest import RestClient
@@ -31,11 +32,11 @@ class _Doubt:
 class TradeProbe:
     """Asks for streams of prints that no connection brings, ever more rarely; tells the watch of trades it missed."""
 
-    def __init__(self, rest: RestClient, watch: Watch) -> None:
+    def __init__(self, rest: RestClient, watch: Watch, log: structlog.stdlib.BoundLogger) -> None:
         self._rest = rest
         self._watch = watch
+        self._log = log
         self._doubts: dict[str, _Doubt] = {}
-        self.last_error: str | None = None
 
     def look(self, stream: Stream, last_trade_id: int | None, now_s: float) -> None:
         """Called each second. last_trade_id: the newest print received."""
@@ -48,15 +49,20 @@ class TradeProbe:
             doubt.pause_s = min(2 * doubt.pause_s, MOST_PATIENCE_S)
             doubt.asking = asyncio.create_task(self._ask(stream, doubt, last_trade_id, now_s))
 
+    def close(self) -> None:
+        """Ask no more."""
+        for doubt in self._doubts.values():
+            if doubt.asking is not None:
+                doubt.asking.cancel()
+
     async def _ask(self, stream: Stream, doubt: _Doubt, last_trade_id: int | None, now_s: float) -> None:
         """One question; where it is not answered, the next one will be."""
         try:
             answer = await self._rest.get(self._rest.venue.tickers_path, 1, Priority.POLL, symbol=stream.symbol.upper())
-            newest_id = _decode(answer.payload).lastId if answer.status == 200 else None
+            answer.check()
+            newest_id = _decode(answer.payload).lastId
         except (VenueError, msgspec.DecodeError) as error:
-            self.last_error = str(error)
-            return
-        if newest_id is None:
+            self._log.warning("the last trade's id is unknown", symbol=stream.symbol, error=str(error))
             return
         known_id = doubt.first_id if last_trade_id is None else last_trade_id
         if known_id is not None and newest_id > known_id:
