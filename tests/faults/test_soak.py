@@ -30,6 +30,9 @@ def test_short(mode: str, reports: dict[str, Report]) -> None:
     report = reports[mode]
     assert report.right, "\n".join(report.lines)
     causes = {key for verdict in report.verdicts for key in verdict.gaps}
-    assert {"depth/down", "trade/down"} <= causes
-    assert (causes == {"depth/down", "trade/down"}) == (mode == "one-up"), causes
+    assert "depth/down" in causes
+    assert (causes <= {"depth/down", "trade/down"}) == (mode == "one-up"), causes
+    # Whether anything is traded in the seconds without a process is the market's: where it was, the ledger has it.
+    lost_prints = any(verdict.prints_in_gaps for verdict in report.verdicts)
+    assert mode == "any" or not lost_prints or "trade/down" in causes
     assert all(verdict.rows_equal > 200 and verdict.prints_found > 20 for verdict in report.verdicts)
