@@ -6,15 +6,24 @@ would go unnoticed.
 Units: prices and sizes are integers at the file's decimal scale (px_int = price x 10^px_decimals), times milliseconds.
 A side of the book is kept as `keys` in rising order with the best at the end: key = px_int for bids, -px_int for asks, so
 that one code serves both. Most changes happen near the best, so that inserting moves few elements; nothing is trimmed.
+
+A long replay works on a *window* instead: the best part of a side, one slot per key from `base` on, with a bit for each
+slot that holds a level; what lies below stays sorted. Setting a level there is a store instead of a search and a shift.
+The window is made from the sorted arrays when a call begins and emptied into them when it ends.
 """
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 LOWEST_KEY = np.iinfo(np.int64).min
 """Key below every price: the bound of a side whose whole depth is known."""
 
 OFI_LEVELS = 10
+
+WINDOW_SLOTS = 16_384
+"""Keys that a side's window spans (a power of two, at least 256)."""
 
 MAX_DECIMALS = 10
 """Most decimals of a price or a size: more are taken for damage, which must not shrink the room before the point."""
@@ -80,6 +89,18 @@ _ST = np.frombuffer(b'st":', np.uint8)
 _MARKET = np.frombuffer(b'MARKET"', np.uint8)
 
 _OK, _REFUSED, _WRONG_SCALE, _NO_ROOM = 0, 1, 2, 3
+
+_POWERS = 10 ** np.arange(MAX_DECIMALS + 1, dtype=np.int64)
+
+# Eight digits in one word.
+_ZEROS = np.uint64(0x3030303030303030)
+_ONES = np.uint64(0x0101010101010101)
+_POINTS = np.uint64(0x1E1E1E1E1E1E1E1E)  # "." less "0", as `values` have it
+_ABOVE_NINE = np.uint64(0x7676767676767676)
+_HIGH_BITS = np.uint64(0x8080808080808080)
+_PAIRS = np.uint64(0x000000FF000000FF)
+_PAIRS_LOW = np.uint64(100 + (1_000_000 << 32))
+_PAIRS_HIGH = np.uint64(1 + (10_000 << 32))
 
 
 @njit(cache=True)
@@ -147,6 +168,97 @@ def _decimal(buf, at, end, decimals):
     return value, at + 1
 
 
+@intrinsic
+def _leading_zeros(_context, _value):
+    """Zero bits above the highest one of a uint64 that is not 0."""
+
+    def generate(context, builder, _signature, args):
+        return builder.ctlz(args[0], context.get_constant(types.boolean, False))
+
+    return types.uint64(types.uint64), generate
+
+
+@intrinsic
+def _trailing_zeros(_context, _value):
+    """Zero bits below the lowest one of a uint64 that is not 0."""
+
+    def generate(context, builder, _signature, args):
+        return builder.cttz(args[0], context.get_constant(types.boolean, False))
+
+    return types.uint64(types.uint64), generate
+
+
+def _unaligned_load(context, builder, signature, args, kind):
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    start = builder.gep(array.data, [args[1]])
+    loaded = builder.load(builder.bitcast(start, kind.as_pointer()))
+    loaded.align = 1
+    return loaded
+
+
+@intrinsic
+def _eight_bytes(_context, buf, at):
+    """The bytes at `at` to `at + 7` of a contiguous uint8 array as a uint64, the first one lowest; no bounds check."""
+
+    def generate(context, builder, signature, args):
+        return _unaligned_load(context, builder, signature, args, ir.IntType(64))
+
+    return types.uint64(buf, at), generate
+
+
+@intrinsic
+def _quotes_in_64(_context, buf, at):
+    """Which of the bytes at `at` to `at + 63` are quotes: bit i for byte `at + i`; no bounds check."""
+
+    def generate(context, builder, signature, args):
+        vector = ir.VectorType(ir.IntType(8), 64)
+        loaded = _unaligned_load(context, builder, signature, args, vector)
+        found = builder.icmp_unsigned("==", loaded, ir.Constant(vector, [_QUOTE] * 64))
+        return builder.bitcast(found, ir.IntType(64))
+
+    return types.uint64(buf, at), generate
+
+
+@njit(cache=True, forceinline=True)
+def _digits(values, n):
+    """(the number, whether they are digits) of the first n (1 to 8) bytes of `values`, each a digit's value."""
+    x = values << np.uint64(64 - 8 * n)
+    are_digits = ((x + _ABOVE_NINE) | x) & _HIGH_BITS == 0
+    x = x * np.uint64(10) + (x >> np.uint64(8))
+    low, high = x & _PAIRS, (x >> np.uint64(16)) & _PAIRS
+    return np.int64((low * _PAIRS_LOW + high * _PAIRS_HIGH) >> np.uint64(32)), are_digits
+
+
+@njit(cache=True, forceinline=True)
+def _short_decimal(buf, at, n, decimals):
+    """value x 10^decimals of n > 0 characters; -1 where they are anything but up to 7 digits, a point, up to 8 digits,
+    or have more decimals than that: for `_decimal` to judge. Reads up to 16 bytes."""
+    values = _eight_bytes(buf, at) ^ _ZEROS
+    points = values ^ _POINTS
+    points = (points - _ONES) & ~points & _HIGH_BITS  # the lowest bit is exact
+    whole_digits = np.int64(_trailing_zeros(points) >> np.uint64(3)) if points != 0 else 8
+    if whole_digits >= n:
+        whole, are_digits = _digits(values, min(n, 8))
+        return whole * _POWERS[decimals] if are_digits and n <= 8 else -1
+    fraction_digits = n - whole_digits - 1
+    if whole_digits < 1 or whole_digits > 7 or fraction_digits < 1 or fraction_digits > 8:
+        return -1
+    whole, are_digits = _digits(values, whole_digits)
+    values = _eight_bytes(buf, at + whole_digits + 1) ^ _ZEROS
+    used = fraction_digits
+    if fraction_digits > decimals:
+        beyond = (values << np.uint64(64 - 8 * fraction_digits)) >> np.uint64(64 - 8 * (fraction_digits - decimals))
+        if beyond != 0:
+            return -1
+        used = decimals
+        if used == 0:
+            return whole if are_digits else -1
+    fraction, are_digits_too = _digits(values, used)
+    if not (are_digits and are_digits_too):
+        return -1
+    return whole * _POWERS[decimals] + fraction * _POWERS[decimals - used]
+
+
 @njit(cache=True)
 def _skip_string(buf, at, end):
     """Position after the closing quote of a string whose first character is at `at`; -1 unless it is printable ASCII."""
@@ -193,6 +305,61 @@ def _skip_scalar(buf, at, end):
     return at
 
 
+@njit(cache=True, forceinline=True)
+def _next_quote(buf, origin, quotes, end):
+    """(position of the next quote, origin and quotes of the 64 bytes that it is in without it); `end` where there is no
+    such quote in whole 64 bytes."""
+    while quotes == 0:
+        origin += 64
+        if origin + 64 > end:
+            return end, origin, np.uint64(0)
+        quotes = _quotes_in_64(buf, origin)
+    return origin + np.int64(_trailing_zeros(quotes)), origin, quotes & (quotes - np.uint64(1))
+
+
+@njit(cache=True)
+def _usual_levels(buf, at, end, px_decimals, sz_decimals, sign, keys, sizes, count):
+    """As many levels of a list as are written as usual, from the `[` of one at `at`.
+
+    The quotes are found 64 bytes at a time, so that no number waits for the one before it to be read. Gives (whether the
+    list has ended, position after its `]` or of the `[` of the first level that was left, count).
+    """
+    origin = at
+    quotes = _quotes_in_64(buf, at) if at + 64 <= end else np.uint64(0)
+    while True:
+        first, origin, quotes = _next_quote(buf, origin, quotes, end)
+        px_end, origin, quotes = _next_quote(buf, origin, quotes, end)
+        third, origin, quotes = _next_quote(buf, origin, quotes, end)
+        last, origin, quotes = _next_quote(buf, origin, quotes, end)
+        px_at, sz_at = first + 1, third + 1
+        px_length, sz_length = px_end - px_at, last - sz_at
+        if (
+            last + 16 > end
+            or px_at != at + 2
+            or sz_at != px_end + 3
+            or px_length < 1
+            or sz_length < 1
+            or buf[at] != _LIST
+            or buf[px_end + 1] != _COMMA
+            or buf[last + 1] != _LIST_END
+            or count >= len(keys)
+        ):
+            return False, at, count
+        px = _short_decimal(buf, px_at, px_length, px_decimals)
+        size = _short_decimal(buf, sz_at, sz_length, sz_decimals)
+        if px <= 0 or size < 0:
+            return False, at, count
+        if buf[last + 2] == _COMMA:
+            keys[count], sizes[count] = sign * px, size
+            count += 1
+            at = last + 3
+        elif buf[last + 2] == _LIST_END:
+            keys[count], sizes[count] = sign * px, size
+            return True, last + 3, count + 1
+        else:
+            return False, at, count
+
+
 @njit(cache=True)
 def _levels(buf, at, end, px_decimals, sz_decimals, sign, keys, sizes, count):
     """Read `[["p","q"],...]` from `[` at `at` into keys, sizes. Gives (status, position after `]`, count)."""
@@ -201,6 +368,9 @@ def _levels(buf, at, end, px_decimals, sz_decimals, sign, keys, sizes, count):
     at += 1
     if at < end and buf[at] == _LIST_END:
         return _OK, at + 1, count
+    is_done, at, count = _usual_levels(buf, at, end, px_decimals, sz_decimals, sign, keys, sizes, count)
+    if is_done:
+        return _OK, at, count
     while True:
         if at + 2 >= end or buf[at] != _LIST or buf[at + 1] != _QUOTE:
             return _REFUSED, at, count
@@ -653,16 +823,118 @@ def refresh_top(keys, sizes, counts, known, top_keys, top_sizes, top_known):
 
 
 @njit(cache=True)
+def _open_window(side, best_key, keys, sizes, counts, slots, bits, base, top_word):
+    """Move the side's levels from `base` on into its empty window, which lies around `best_key`."""
+    n_slots = slots.shape[1]
+    low = best_key - (n_slots - n_slots // 4)  # room for the best to rise by a quarter
+    base[side] = low
+    top_word[side] = 0
+    count = counts[side]
+    while count > 0 and keys[side, count - 1] >= low:
+        slot = np.uint64(keys[side, count - 1] - low)
+        slots[side, slot] = sizes[side, count - 1]
+        bits[side, slot >> np.uint64(6)] |= np.uint64(1) << (slot & np.uint64(63))
+        top_word[side] = max(top_word[side], np.int64(slot >> np.uint64(6)))
+        count -= 1
+    counts[side] = count
+
+
+@njit(cache=True)
+def _close_window(side, keys, sizes, counts, slots, bits, base, top_word):
+    """Move the window's levels back behind the sorted ones; the window is empty then."""
+    count = counts[side]
+    for word in range(top_word[side] + 1):
+        rest = bits[side, word]
+        while rest != 0:
+            lowest = rest & (~rest + np.uint64(1))
+            slot = np.uint64(word * 64) + (np.uint64(63) - _leading_zeros(lowest))
+            keys[side, count] = base[side] + np.int64(slot)
+            sizes[side, count] = slots[side, slot]
+            count += 1
+            rest ^= lowest
+        bits[side, word] = 0
+    counts[side] = count
+
+
+@njit(cache=True)
+def _apply_to_windows(
+    keys, sizes, counts, change_keys, change_sides, change_sizes, start, stop, slots, bits, base, top_word
+):
+    """`apply_levels` where both sides have windows. One that a new level lies above is opened anew around it."""
+    n_slots = slots.shape[1]
+    all_slots, all_bits = slots.reshape(-1), bits.reshape(-1)
+    for change in range(np.uint64(start), np.uint64(stop)):
+        side, key, size = np.int64(change_sides[change]), change_keys[change], change_sizes[change]
+        at = key - base[side]
+        if at >= n_slots:
+            if size == 0:
+                continue  # nothing lies there
+            _close_window(side, keys, sizes, counts, slots, bits, base, top_word)
+            _open_window(side, key, keys, sizes, counts, slots, bits, base, top_word)
+            at = key - base[side]
+        if at < 0:
+            counts[side] = set_level(keys[side], sizes[side], counts[side], key, size)
+            continue
+        slot = np.uint64(side * n_slots + at)
+        word = slot >> np.uint64(6)
+        bit = np.uint64(1) << (slot & np.uint64(63))
+        all_slots[slot] = size
+        all_bits[word] = (all_bits[word] & ~bit) | (bit * np.uint64(size > 0))
+        top_word[side] = max(top_word[side], at >> 6)
+
+
+@njit(cache=True)
+def _top_of_window(side, known_key, keys, sizes, counts, slots, bits, base, top_word, out_keys, out_sizes):
+    """`top_levels` where the side has a window."""
+    depth = len(out_keys)
+    word = top_word[side]
+    while word > 0 and bits[side, word] == 0:
+        word -= 1
+    top_word[side] = word
+    m = 0
+    while word >= 0 and m < depth:
+        rest = bits[side, word]
+        while rest != 0 and m < depth:
+            place = np.uint64(63) - _leading_zeros(rest)
+            slot = np.uint64(word * 64) + place
+            key = base[side] + np.int64(slot)
+            if key < known_key:
+                break
+            out_keys[m] = key
+            out_sizes[m] = slots[side, slot]
+            m += 1
+            rest ^= np.uint64(1) << place
+        if rest != 0:
+            break
+        word -= 1
+    if m == depth:
+        return depth
+    if word < 0:  # the window has no more: go on below it
+        return m + top_levels(keys[side], sizes[side], counts[side], known_key, out_keys[m:], out_sizes[m:])
+    for rest_m in range(m, depth):
+        out_keys[rest_m] = LOWEST_KEY
+        out_sizes[rest_m] = 0
+    return depth if known_key == LOWEST_KEY else m
+
+
+@njit(cache=True)
+def _follow_best(side, best_key, keys, sizes, counts, slots, bits, base, top_word):
+    """Open the window anew once the best has fallen to its lowest eighth and there are levels below."""
+    if best_key != LOWEST_KEY and counts[side] > 0 and best_key - base[side] < slots.shape[1] // 8:
+        _close_window(side, keys, sizes, counts, slots, bits, base, top_word)
+        _open_window(side, best_key, keys, sizes, counts, slots, bits, base, top_word)
+
+
+@njit(cache=True)
 def emit_rows(
     until_ms,
     step_ms,
     first_ms,
     last_ms,
     state,
-    keys,
-    sizes,
-    counts,
-    known,
+    best_keys,
+    best_sizes,
+    best_known,
     ofi,
     ofi_known,
     row_ints,
@@ -672,7 +944,12 @@ def emit_rows(
     row_ofi,
     n_rows,
 ):
-    """Write the grid rows with ts <= until_ms, within (first_ms, last_ms]. Gives (n_rows, finished without filling up)."""
+    """Write the grid rows with ts <= until_ms, within (first_ms, last_ms]. Gives (n_rows, finished without filling up).
+
+    best_*: the best levels of both sides, as many as a row has or more, and how many of them are known; not read where
+    the book is not live.
+    """
+    depth = row_keys.shape[2]
     while state[NEXT_ROW_MS] <= until_ms:
         ts = state[NEXT_ROW_MS]
         if ts > last_ms:
@@ -687,14 +964,10 @@ def emit_rows(
             row_ints[n_rows, 3] = state[STATE]
             for side in range(2):
                 if live:
-                    row_known[n_rows, side] = top_levels(
-                        keys[side],
-                        sizes[side],
-                        counts[side],
-                        known[side],
-                        row_keys[n_rows, side],
-                        row_sizes[n_rows, side],
-                    )
+                    for m in range(depth):
+                        row_keys[n_rows, side, m] = best_keys[side, m]
+                        row_sizes[n_rows, side, m] = best_sizes[side, m]
+                    row_known[n_rows, side] = min(best_known[side], depth)
                 else:
                     row_known[n_rows, side] = 0
             for m in range(OFI_LEVELS):
@@ -731,6 +1004,8 @@ def replay(
     top_keys,
     top_sizes,
     top_known,
+    slots,
+    bits,
     ofi,
     ofi_known,
     step_ms,
@@ -748,32 +1023,58 @@ def replay(
     Args:
         depth, change_*: the scan's tables. keys, sizes: (2, capacity) with room for every change. counts, known: (2,).
         top_*: best levels after the last event. ofi: (OFI_LEVELS,) sums of the running interval. ofi_known: (1,).
+        slots, bits: (2, WINDOW_SLOTS) int64 and (2, WINDOW_SLOTS / 64) uint64, empty windows, left empty; without any
+        columns where a window is not worth its making.
         step_ms: the grid; 0 writes no rows (live use). Rows are written for ts in (first_ms, last_ms].
 
     Returns:
         (why, next event, n_rows): END_OF_EVENTS; GAP_FOUND at the event that does not continue; ROWS_FULL before the
         event: call again; PAST_THE_END: the clock has passed last_ms.
     """
+    windowed = slots.shape[1] > 0
+    base = np.zeros(2, np.int64)
+    top_word = np.zeros(2, np.int64)
+    if windowed:
+        for side in range(2):
+            best_key = keys[side, counts[side] - 1] if counts[side] > 0 else 0
+            _open_window(side, best_key, keys, sizes, counts, slots, bits, base, top_word)
+    row_depth = row_keys.shape[2]
+    deep = row_depth > OFI_LEVELS
+    row_top_keys = np.empty((2, row_depth), np.int64) if deep else top_keys
+    row_top_sizes = np.empty((2, row_depth), np.int64) if deep else top_sizes
+    row_top_known = np.empty(2, np.int64) if deep else top_known
     before_keys = np.empty((2, OFI_LEVELS), np.int64)
     before_sizes = np.empty((2, OFI_LEVELS), np.int64)
+    why, reached = END_OF_EVENTS, stop
     for i in range(first, stop):
         action = classify(state[LAST_ID], depth[i, DEPTH_LAST_ID], depth[i, DEPTH_PREV_ID])
         if action == DROP:
             continue
         if action == GAP:
-            return GAP_FOUND, i, n_rows
+            why, reached = GAP_FOUND, i
+            break
         clock_ms = max(state[CLOCK_MS], depth[i, DEPTH_MS])
-        if step_ms > 0:
+        if step_ms > 0 and state[NEXT_ROW_MS] <= clock_ms:
+            if deep:
+                for side in range(2):
+                    out_keys, out_sizes = row_top_keys[side], row_top_sizes[side]
+                    if windowed:
+                        row_top_known[side] = _top_of_window(
+                            side, known[side], keys, sizes, counts, slots, bits, base, top_word, out_keys, out_sizes
+                        )
+                    else:
+                        row_top_known[side] = top_levels(
+                            keys[side], sizes[side], counts[side], known[side], out_keys, out_sizes
+                        )
             n_rows, finished = emit_rows(
                 clock_ms,
                 step_ms,
                 first_ms,
                 last_ms,
                 state,
-                keys,
-                sizes,
-                counts,
-                known,
+                row_top_keys,
+                row_top_sizes,
+                row_top_known,
                 ofi,
                 ofi_known,
                 row_ints,
@@ -784,9 +1085,11 @@ def replay(
                 n_rows,
             )
             if not finished:
-                return ROWS_FULL, i, n_rows
-            if clock_ms >= last_ms:
-                return PAST_THE_END, i, n_rows
+                why, reached = ROWS_FULL, i
+                break
+        if step_ms > 0 and clock_ms >= last_ms:
+            why, reached = PAST_THE_END, i
+            break
         if state[STATE] != LIVE:
             # The book is known from here on; what flowed before is not, so this interval's OFI stays null.
             state[STATE] = LIVE
@@ -799,14 +1102,29 @@ def replay(
             continue
         state[N_UPDATES] += 1
         start = 0 if i == 0 else depth[i - 1, DEPTH_LEVELS_END]
+        end = depth[i, DEPTH_LEVELS_END]
         before_keys[:] = top_keys
         before_sizes[:] = top_sizes
         known_before = min(top_known[0], top_known[1])
-        apply_levels(keys, sizes, counts, change_keys, change_sides, change_sizes, start, depth[i, DEPTH_LEVELS_END])
-        refresh_top(keys, sizes, counts, known, top_keys, top_sizes, top_known)
+        if windowed:
+            _apply_to_windows(
+                keys, sizes, counts, change_keys, change_sides, change_sizes, start, end, slots, bits, base, top_word
+            )
+            for side in range(2):
+                out_keys, out_sizes = top_keys[side], top_sizes[side]
+                top_known[side] = _top_of_window(
+                    side, known[side], keys, sizes, counts, slots, bits, base, top_word, out_keys, out_sizes
+                )
+                _follow_best(side, top_keys[side, 0], keys, sizes, counts, slots, bits, base, top_word)
+        else:
+            apply_levels(keys, sizes, counts, change_keys, change_sides, change_sizes, start, end)
+            refresh_top(keys, sizes, counts, known, top_keys, top_sizes, top_known)
         ofi_known[0] = min(ofi_known[0], known_before, top_known[0], top_known[1])
         for m in range(OFI_LEVELS):
             ofi[m] += _flow(before_keys[0, m], before_sizes[0, m], top_keys[0, m], top_sizes[0, m])
             ofi[m] -= _flow(before_keys[1, m], before_sizes[1, m], top_keys[1, m], top_sizes[1, m])
         state[LAST_ID] = depth[i, DEPTH_LAST_ID]
-    return END_OF_EVENTS, stop, n_rows
+    if windowed:
+        for side in range(2):
+            _close_window(side, keys, sizes, counts, slots, bits, base, top_word)
+    return why, reached, n_rows

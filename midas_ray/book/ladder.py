@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from midas_ray.book import kernels as k
 from midas_ray.book.events import DepthEvents, IntArray, level_ints
@@ -13,6 +14,11 @@ BID, ASK = 0, 1
 _SIGN = (1, -1)
 STANDARD_LIMITS = frozenset({5, 10, 20, 50, 100, 500, 1000, 5000})
 """Snapshot sizes the venue can be asked for: a side of just so many levels may go on beyond."""
+
+
+Window = tuple[IntArray, npt.NDArray[np.uint64]]
+NO_WINDOW: Window = (np.zeros((2, 0), np.int64), np.zeros((2, 0), np.uint64))
+"""In place of the window of a replay that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,14 @@ class Ladder:
         self.top_keys = np.full((2, k.OFI_LEVELS), k.LOWEST_KEY, np.int64)
         self.top_sizes = np.zeros((2, k.OFI_LEVELS), np.int64)
         self.top_known = np.zeros(2, np.int64)
+        self._window: Window | None = None
+
+    def window(self) -> Window:
+        """The empty window (slots, bits) that a long replay works on; its 256 kB are made when first asked for."""
+        if self._window is None:
+            bits = np.zeros((2, k.WINDOW_SLOTS // 64), np.uint64)
+            self._window = np.zeros((2, k.WINDOW_SLOTS), np.int64), bits
+        return self._window
 
     def reserve(self, changes: int) -> None:
         """Make room for so many level changes on either side."""

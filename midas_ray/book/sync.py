@@ -13,7 +13,7 @@ import numpy as np
 
 from midas_ray.book import kernels as k
 from midas_ray.book.events import DepthEvents
-from midas_ray.book.ladder import Ladder, Snapshot
+from midas_ray.book.ladder import NO_WINDOW, Ladder, Snapshot
 from midas_ray.book.rows import RowSink
 from midas_ray.book.scale import Scale
 
@@ -26,8 +26,11 @@ BUFFER_MS = 60_000
 REFETCH_MS = 10_000
 """Least exchange time between two snapshots asked for to widen the known depth."""
 
-CHANGES_PER_CALL = 16_384
+CHANGES_PER_CALL = 65_536
 """Most level changes that one call of the kernel takes (a single event may have more)."""
+
+WINDOW_CHANGES = 4_096
+"""A call with so many level changes is worth the window that it works on."""
 
 THIN_SHARE = 0.2
 """A side is thin once fewer than this share of the snapshot's levels is still known."""
@@ -309,12 +312,14 @@ class BookSync:
             start = 0 if first == 0 else int(ends[first - 1])
             # Room for every change of a call is needed beforehand: short calls keep the book's arrays small.
             stop = min(until, max(first + 1, int(np.searchsorted(ends, start + CHANGES_PER_CALL, side="right"))))
-            ladder.reserve(int(ends[stop - 1]) - start)
+            changes = int(ends[stop - 1]) - start
+            ladder.reserve(changes)
             why, first, sink.n_rows = k.replay(
                 *(events.table, first, stop, events.keys, events.sides, events.sizes),
                 *(self.state, ladder.keys, ladder.sizes, ladder.counts, ladder.known),
-                *(ladder.top_keys, ladder.top_sizes, ladder.top_known, self._ofi, self._ofi_known),
-                *(sink.step_ms, sink.first_ms, sink.last_ms),
+                *(ladder.top_keys, ladder.top_sizes, ladder.top_known),
+                *(ladder.window() if changes >= WINDOW_CHANGES else NO_WINDOW),
+                *(self._ofi, self._ofi_known, sink.step_ms, sink.first_ms, sink.last_ms),
                 *(sink.ints, sink.keys, sink.sizes, sink.known, sink.ofi, sink.n_rows),
             )
             if why == k.ROWS_FULL:
@@ -340,7 +345,7 @@ class BookSync:
         while not finished:
             sink.n_rows, finished = k.emit_rows(
                 *(until_ms, sink.step_ms, sink.first_ms, sink.last_ms),
-                *(self.state, ladder.keys, ladder.sizes, ladder.counts, ladder.known, self._ofi, self._ofi_known),
+                *(self.state, ladder.top_keys, ladder.top_sizes, ladder.top_known, self._ofi, self._ofi_known),
                 *(sink.ints, sink.keys, sink.sizes, sink.known, sink.ofi, sink.n_rows),
             )
             if not finished:

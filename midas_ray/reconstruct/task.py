@@ -19,7 +19,7 @@ from midas_ray.storage import Storage
 from midas_ray.tables import SCHEMA_VERSION
 from midas_ray.venues import get_venue
 
-BLOCK_BYTES = 16 * 2**20
+BLOCK_BYTES = 2 * 2**20
 _HEAD_BYTES = 64 * 2**10
 
 
