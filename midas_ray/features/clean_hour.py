@@ -1,4 +1,4 @@
-"""Reading the clean tables of one symbol-hour for the heavy pass: the I/O shell around `hour`.
+"""From the clean tables of one symbol-hour to the rows of the heavy pass: tables made in memory or read from files.
 
 When was a stream collected? The collector writes a grid row for every step it runs, whatever the state of its book, and
 the metadata of clean/book names the streams it had subscribed to (an hour without a print has no file). Where a symbol
@@ -106,26 +106,31 @@ def _block(table: pa.Table, names: list[str]) -> FloatArray:
     return block.T
 
 
-def _check_rows(path: str, ts_us: IntArray, start_us: int, grid_us: int) -> None:
+def _check_rows(name: str, ts_us: IntArray, start_us: int, grid_us: int) -> None:
     inside = (ts_us > start_us) & (ts_us <= start_us + HOUR_US) & ((ts_us - start_us) % grid_us == 0)
     if not inside.all() or (np.diff(ts_us) <= 0).any():
         raise DataError(
-            f"{path}: expected rising ts on the {grid_us // 1000} ms grid of its hour; rerun midas reconstruct"
+            f"{name}: expected rising ts on the {grid_us // 1000} ms grid of its hour; rerun midas reconstruct"
         )
 
 
 def read_grid_rows(storage: Storage, path: str, start_us: int, bucket_us: int, flow: bool = True) -> GridRows:
     """clean/book of an hour, ten levels; without order flow where `flow` is false. Raises DataError."""
     table = read_clean(storage, path, ["ts", "state", *_LADDER, *(_OFI if flow else [])])
-    px_scale, sz_scale = _scales(table, path)
+    return grid_rows(table, path, start_us, bucket_us, flow)
+
+
+def grid_rows(table: pa.Table, name: str, start_us: int, bucket_us: int, flow: bool = True) -> GridRows:
+    """Rows of clean/book as arrays; `name` says in errors what the table is. Raises DataError."""
+    px_scale, sz_scale = _scales(table, name)
     grid_us = 1000 * int(metadata_of(table)["snapshot_interval_ms"])
     if bucket_us % grid_us:
         raise DataError(
-            f"{path}: expected a grid that divides the bucket of {bucket_us // 1000} ms, found {grid_us // 1000} ms; "
+            f"{name}: expected a grid that divides the bucket of {bucket_us // 1000} ms, found {grid_us // 1000} ms; "
             "set --time-bucket-ms to a multiple"
         )
     ts_us = ints_of(table, "ts")
-    _check_rows(path, ts_us, start_us, grid_us)
+    _check_rows(name, ts_us, start_us, grid_us)
     (bid_px, bid_sz), (ask_px, ask_sz) = ((_block(table, px), _block(table, sz)) for px, sz in _PX_SZ)
     return GridRows(
         ts_us=ts_us,
@@ -139,7 +144,7 @@ def read_grid_rows(storage: Storage, path: str, start_us: int, bucket_us: int, f
     )
 
 
-def _read_top_row(storage: Storage, path: str, at_us: int) -> TopRow | None:
+def read_top_row(storage: Storage, path: str, at_us: int) -> TopRow | None:
     """The row at `at_us`, which closes its file; None where it is missing."""
     table = read_clean(storage, path, ["ts", "state", "bid_px_01", "ask_px_01"])
     if not len(table) or ints_of(table, "ts")[-1] != at_us:
@@ -151,13 +156,17 @@ def _read_top_row(storage: Storage, path: str, at_us: int) -> TopRow | None:
 
 def read_prints(storage: Storage, path: str, start_us: int) -> Prints:
     """clean/trades of an hour. Raises DataError where a print is outside of it or out of order."""
-    table = read_clean(storage, path, ["ts", "px", "qty", "side", "count"])
+    return prints_of(read_clean(storage, path, ["ts", "px", "qty", "side", "count"]), path, start_us)
+
+
+def prints_of(table: pa.Table, name: str, start_us: int) -> Prints:
+    """Rows of clean/trades as arrays. Raises as `read_prints`."""
     ts_us = ints_of(table, "ts")
     if len(ts_us) and (ts_us[0] < start_us or ts_us[-1] >= start_us + HOUR_US or (np.diff(ts_us) < 0).any()):
-        raise DataError(f"{path}: expected prints of its hour in order of ts; rerun midas reconstruct")
+        raise DataError(f"{name}: expected prints of its hour in order of ts; rerun midas reconstruct")
     return Prints(
         ts_us, floats_of(table, "px"), floats_of(table, "qty"), texts_equal(table, "side", "buy"),
-        ints_of(table, "count"), *_scales(table, path),
+        ints_of(table, "count"), *_scales(table, name),
     )  # fmt: skip
 
 
@@ -166,58 +175,103 @@ def _no_prints(px_scale: float, sz_scale: float) -> Prints:
     return Prints(ints, floats, floats, np.zeros(0, dtype=np.bool_), ints, px_scale, sz_scale)
 
 
-def _read_marks(storage: Storage, paths: list[str]) -> MarkRows | None:
-    names = ("mark_px", "index_px", "funding_rate")
-    if not paths:
+_MARKS = ("mark_px", "index_px", "funding_rate")
+
+
+def mark_rows(tables: list[pa.Table]) -> MarkRows | None:
+    """Rows of clean/mark of neighbouring hours as arrays; None where there is no table."""
+    if not tables:
         return None
-    tables = [read_clean(storage, path, ["ts", *names]) for path in paths]
-    floats = [np.concatenate([floats_of(table, name) for table in tables]) for name in names]
+    floats = [np.concatenate([floats_of(table, name) for table in tables]) for name in _MARKS]
     return MarkRows(np.concatenate([ints_of(table, "ts") for table in tables]), *floats)
 
 
-def _read_forced(storage: Storage, path: str) -> ForcedOrders:
-    table = read_clean(storage, path, ["ts", "side", "qty"])
+def read_marks(storage: Storage, path: str) -> pa.Table:
+    """What `mark_rows` takes, of one file."""
+    return read_clean(storage, path, ["ts", *_MARKS])
+
+
+def forced_orders(table: pa.Table) -> ForcedOrders:
+    """Rows of clean/liquidations as arrays."""
     return ForcedOrders(ints_of(table, "ts"), texts_equal(table, "side", "buy"), floats_of(table, "qty"))
+
+
+def _read_forced(storage: Storage, path: str) -> ForcedOrders:
+    return forced_orders(read_clean(storage, path, ["ts", "side", "qty"]))
 
 
 def _no_forced() -> ForcedOrders:
     return ForcedOrders(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_), np.zeros(0))
 
 
-def _uncovered(task: HourInput, book: GridRows | None, prints: Prints | None) -> IntArray:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What lies around an hour and decides when its prints were collected: see `HourInput`."""
+
+    trade_gaps: list[tuple[int, int]]
+    has_book: bool
+    opens: bool
+    closes: bool
+
+
+def _uncovered(start_us: int, around: Surroundings, book: GridRows | None, prints: Prints | None) -> IntArray:
     """Times [start, end) of the hour in which prints were not collected or were lost."""
-    end_us = task.start_us + HOUR_US
-    lost = [clipped(gap_intervals(task.trade_gaps), task.start_us, end_us)]
-    if prints is None or (task.has_book and book is None):
-        return np.array([[task.start_us, end_us]], dtype=np.int64)
+    end_us = start_us + HOUR_US
+    lost = [clipped(gap_intervals(around.trade_gaps), start_us, end_us)]
+    if prints is None or (around.has_book and book is None):
+        return np.array([[start_us, end_us]], dtype=np.int64)
     if book is not None:
         present = np.zeros(HOUR_US // book.grid_us, dtype=np.bool_)
-        present[(book.ts_us - task.start_us) // book.grid_us - 1] = True
-        lost.append(runs_without(present, task.start_us, book.grid_us))
+        present[(book.ts_us - start_us) // book.grid_us - 1] = True
+        lost.append(runs_without(present, start_us, book.grid_us))
     else:
         first, last = (prints.ts_us[0], prints.ts_us[-1] + 1) if len(prints.ts_us) else (end_us, end_us)
-        lost.append(np.array([[task.start_us, first]], dtype=np.int64) if task.opens else NOTHING)
-        lost.append(np.array([[last, end_us]], dtype=np.int64) if task.closes else NOTHING)
+        lost.append(np.array([[start_us, first]], dtype=np.int64) if around.opens else NOTHING)
+        lost.append(np.array([[last, end_us]], dtype=np.int64) if around.closes else NOTHING)
     return merged(np.concatenate(lost))
+
+
+def make_hour(
+    start_us: int,
+    bucket_us: int,
+    around: Surroundings,
+    *,
+    declared: set[str],
+    book: GridRows | None,
+    before: TopRow | None,
+    prints: Prints | None,
+    marks: MarkRows | None,
+    forced: ForcedOrders | None,
+) -> Hour:
+    """All input of an hour from the rows there are; None where there is no table. declared: the streams that were
+    collected: nothing printed or forced then is known, not a gap."""
+    if prints is None and book is not None and declared & _TRADE_STREAMS:
+        prints = _no_prints(book.px_scale, book.sz_scale)
+    if forced is None and _LIQUIDATION_STREAM in declared:
+        forced = _no_forced()
+    return Hour(
+        start_us=start_us,
+        bucket_us=bucket_us,
+        book=book,
+        before=before,
+        prints=prints,
+        marks=marks,
+        forced=forced,
+        uncovered=_uncovered(start_us, around, book, prints),
+    )
 
 
 def read_hour(storage: Storage, task: HourInput) -> Hour:
     """All input of the hour. Raises DataError, SchemaError, CorruptFileError with one line."""
-    book = read_grid_rows(storage, task.book, task.start_us, task.bucket_us) if task.book else None
     declared = set(storage.read_parquet_metadata(task.book).get("streams", "").split(",")) if task.book else set()
-    prints = read_prints(storage, task.trades, task.start_us) if task.trades else None
-    if prints is None and book is not None and declared & _TRADE_STREAMS:
-        prints = _no_prints(book.px_scale, book.sz_scale)
-    forced = _read_forced(storage, task.liquidations) if task.liquidations else None
-    if forced is None and _LIQUIDATION_STREAM in declared:
-        forced = _no_forced()
-    return Hour(
-        start_us=task.start_us,
-        bucket_us=task.bucket_us,
-        book=book,
-        before=_read_top_row(storage, task.book_before, task.start_us) if task.book_before else None,
-        prints=prints,
-        marks=_read_marks(storage, [path for path in (task.mark_before, task.mark) if path]),
-        forced=forced,
-        uncovered=_uncovered(task, book, prints),
+    return make_hour(
+        task.start_us,
+        task.bucket_us,
+        Surroundings(task.trade_gaps, task.has_book, task.opens, task.closes),
+        declared=declared,
+        book=read_grid_rows(storage, task.book, task.start_us, task.bucket_us) if task.book else None,
+        before=read_top_row(storage, task.book_before, task.start_us) if task.book_before else None,
+        prints=read_prints(storage, task.trades, task.start_us) if task.trades else None,
+        marks=mark_rows([read_marks(storage, path) for path in (task.mark_before, task.mark) if path]),
+        forced=_read_forced(storage, task.liquidations) if task.liquidations else None,
     )
