@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MIDAS := $(BIN)/midas
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.ready-bench
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -34,8 +35,13 @@ check: setup ## style, types and tests
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	@$(BIN)/python -m pytest $(ARGS)
 
-bench: setup ## benchmarks, as ratios against a floor in the same run
-	@for name in simulate market reconstruct features capture; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+$(BENCH_READY): $(READY)
+	@echo "installing the benchmarks' pinned packages into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,dev]'
+	@touch $@
+
+bench: $(BENCH_READY) ## benchmarks beside hftbacktest: one table, and JSON; ARGS="--full" adds a day of ten symbols
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 soak: setup ## ten minutes of faults and kills, judged against the exchange's own books; then memory under load
 	@$(BIN)/python -m benchmarks.soak $(ARGS)

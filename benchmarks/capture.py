@@ -1,11 +1,10 @@
 """python -m benchmarks.capture: one collector process against a load server over TLS on loopback, two connections.
 
-20 symbols, each 10 depth messages of 100 levels a second, 2,000 trades a second in all. Prints the collector's share of
+20 symbols, each 10 depth messages of 100 levels a second, 2,000 trades a second in all: the collector's share of
 a core beside that of a floor (the same sockets, drained and thrown away), the time from arrival to journalled and
 applied, and the highest rate held without loss. The server runs in another process.
 """
 
-import argparse
 import asyncio
 import itertools
 import os
@@ -24,6 +23,7 @@ import aiohttp
 import msgspec
 import trustme
 
+from benchmarks.rows import Row, Target, finish, parser_of
 from midas_ray.capture.arrivals import Arrival, Inbox
 from midas_ray.capture.connection import Wiring
 from midas_ray.capture.group import Group
@@ -36,6 +36,7 @@ from midas_ray.log import stage_logger
 from midas_ray.settings import Collect
 from midas_ray.venues import get_venue
 
+NAME = "capture: 20 symbols"
 N_SYMBOLS = 20
 DEPTH_HZ = 10
 LEVELS = 100
@@ -105,8 +106,8 @@ async def load(url: str, **rates: float) -> dict[str, Any]:
         return dict(msgspec.json.decode(await answer.read()))
 
 
-async def floor_share(url: str, symbols: list[str]) -> float:
-    """Share of a core that the two connections take alone, at the nominal rate."""
+async def floor_share(url: str, symbols: list[str]) -> tuple[float, float]:
+    """(share of a core that the two connections take alone at the nominal rate, frames a second)."""
     settings, venue = collect_settings(url, "x", symbols), get_venue("binance-futures")
     inbox = Inbox()
     log = stage_logger(Path(tempfile.gettempdir()), "collector", "floor")
@@ -132,8 +133,7 @@ async def floor_share(url: str, symbols: list[str]) -> float:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    print(f"floor: {frames / WARM_S:,.0f} frames/s drained and thrown away take {100 * share:.1f} % of a core")
-    return share
+    return share, frames / WARM_S
 
 
 async def measure(group: MeasuredGroup, seconds: float) -> tuple[float, float, float, float]:
@@ -170,13 +170,13 @@ def missing(root: Path, symbols: list[str]) -> int:
     return lost
 
 
-async def run(certificates: Path, seconds: float, ramp: bool) -> None:
+async def run(certificates: Path, seconds: float, ramp: bool) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         server, url = await start_server(certificates)
         symbols = [f"load{number:02d}usdt" for number in range(N_SYMBOLS)]
         try:
-            floor = await floor_share(url, symbols)
+            floor, frames_a_s = await floor_share(url, symbols)
             settings = collect_settings(url, str(folder), symbols)
             async with RestClient(get_venue(settings.venue), url) as rest:
                 group = MeasuredGroup(settings, folder, rest, stage_logger(folder, "collector"))
@@ -184,34 +184,68 @@ async def run(certificates: Path, seconds: float, ramp: bool) -> None:
                     await group.add(symbol)
                 running = asyncio.create_task(group.run(alone=True))
                 await group.started.wait()
-                await asyncio.sleep(WARM_S)
-                before = await load(url)
-                share, p50, p99, worst = await measure(group, seconds)
-                after = await load(url)
-                live = sum(health.state == "live" for health in group.healths())
-                if live < N_SYMBOLS:
-                    print(next(health for health in group.healths() if health.state != "live"))
-                sent = after["depth_sent"] + after["trades_sent"] - before["depth_sent"] - before["trades_sent"]
-                print(
-                    f"{sent / seconds:,.0f} events/s on each of two TLS connections, {live} of {N_SYMBOLS} books live"
-                )
-                print(f"collector: {100 * share:.1f} % of a core, {share / floor:.2f} x the floor")
-                print(f"arrival to journalled and applied: p50 {p50:.2f}, p99 {p99:.2f}, worst {worst:.1f} ms")
+                rows = await at_nominal_rate(group, url, seconds, floor)
                 if ramp:
-                    await climb(group, url)
+                    rows.append(await climb(group, url))
                 group.stop("the benchmark is over")
                 await running
                 gaps = sum(capture.recorder.counters.gaps for capture in group.symbols.values())
-            print(f"missing in the journals: {missing(folder, symbols)}; gaps told: {gaps}")
-            print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
         finally:
             server.send_signal(signal.SIGTERM)
             await server.wait()
+        lost = missing(folder, symbols)
+    drained = f"{frames_a_s:,.0f} frames/s drained and thrown away"
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    note = f"gaps told: {gaps}"
+    return [
+        *rows,
+        Row(benchmark=NAME, what="the sockets alone (the floor)", value=100 * floor, unit="% of a core", note=drained),
+        Row(
+            benchmark=NAME,
+            what="missing in the journals",
+            value=lost,
+            unit="events",
+            target=Target(0, "at most"),
+            note=note,
+        ),
+        Row(benchmark=NAME, what="peak memory", value=peak_mb, unit="MB"),
+    ]
 
 
-async def climb(group: MeasuredGroup, url: str) -> None:
-    """Raise the rate until the collector falls behind; the highest rate held is printed."""
+async def at_nominal_rate(group: MeasuredGroup, url: str, seconds: float, floor: float) -> list[Row]:
+    """The collector's share of a core, its delays, and how many books are live at the nominal rate."""
+    await asyncio.sleep(WARM_S)
+    before = await load(url)
+    share, p50, p99, worst = await measure(group, seconds)
+    after = await load(url)
+    live = sum(health.state == "live" for health in group.healths())
+    if live < N_SYMBOLS:
+        print(next(health for health in group.healths() if health.state != "live"), file=sys.stderr)
+    sent = after["depth_sent"] + after["trades_sent"] - before["depth_sent"] - before["trades_sent"]
+    rate = f"{sent / seconds:,.0f} events/s on each of two TLS connections"
+    delays = {"p50": p50, "p99": p99, "worst": worst}
+    return [
+        Row(
+            benchmark=NAME,
+            what="collector",
+            value=100 * share,
+            unit="% of a core",
+            against="the sockets alone",
+            ratio=share / floor,
+            note=rate,
+        ),
+        Row(benchmark=NAME, what="books live", value=live, unit="", target=Target(N_SYMBOLS, "at least")),
+        *(
+            Row(benchmark=NAME, what=f"arrival to journalled and applied, {name}", value=value, unit="ms")
+            for name, value in delays.items()
+        ),
+    ]
+
+
+async def climb(group: MeasuredGroup, url: str) -> Row:
+    """Raise the rate until the collector falls behind; gives the highest rate held."""
     held = 0.0
+    steps = []
     for factor in STEPS:
         before = await load(url, depth_hz=DEPTH_HZ * factor, trades=TRADES_HZ * factor)
         await asyncio.sleep(SETTLE_S)
@@ -220,17 +254,18 @@ async def climb(group: MeasuredGroup, url: str) -> None:
         after = await load(url)
         sent = after["depth_sent"] + after["trades_sent"] - before["depth_sent"] - before["trades_sent"]
         behind = group.inbox.paused or len(group.inbox) > 2000 or after["hung_up"] > before["hung_up"] or p99 > 1000
-        print(f"  x {factor:g}: {sent / RAMP_S:,.0f} events/s, {100 * share:.0f} % of a core, p99 {p99:.1f} ms")
+        steps.append(f"x {factor:g}: {100 * share:.0f} % of a core, p99 {p99:.0f} ms")
         if behind:
             break
         held = sent / RAMP_S
     await load(url, depth_hz=DEPTH_HZ, trades=TRADES_HZ)
     await asyncio.sleep(2 * SETTLE_S)
-    print(f"highest rate held: {held:,.0f} events/s on each of two connections")
+    what = "highest rate held on each of two connections"
+    return Row(benchmark=NAME, what=what, value=held, unit="events/s", note="; ".join(steps))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--no-ramp", action="store_true")
     arguments = parser.parse_args()
@@ -243,7 +278,7 @@ def main() -> None:
             sys.exit(
                 subprocess.run([sys.executable, "-m", "benchmarks.capture", *sys.argv[1:]], env=environment).returncode
             )
-    asyncio.run(run(Path(trusted).parent, arguments.seconds, not arguments.no_ramp))
+    finish(asyncio.run(run(Path(trusted).parent, arguments.seconds, not arguments.no_ramp)), arguments.json)
 
 
 if __name__ == "__main__":

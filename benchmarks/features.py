@@ -1,16 +1,14 @@
 """python -m benchmarks.features: 72 features of one day of clean data, against reading its files with polars.
 
 864,000 grid rows of ten levels, 100,000 prints; one process, one thread, warm kernels, nothing kept from an earlier
-round. Prints the ratio within one run, seconds and peak memory. Expected: under 10 s and under 2 GB.
+round.
 """
 
 import multiprocessing
 import os
 import resource
 import shutil
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
@@ -18,11 +16,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import polars as pl
 
+from benchmarks.rows import Row, Target, finish, in_turn, parser_of
 from midas_ray.storage import Storage
 from tests.features.clean_data import HOUR_US, START_US, make_market, write_clean
 from tests.features.serial import VENUE, run_features
 
-ROUNDS = 3
+NAME = "features: a day of one symbol"
 TRADES_AN_HOUR = 4167
 TABLES = ("book", "trades", "mark", "liquidations")
 
@@ -41,7 +40,7 @@ def read_with_polars(folder: str) -> dict[str, int]:
     }
 
 
-def main() -> None:
+def measure(rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         # In a process of its own, so that its memory does not count.
         writer = multiprocessing.get_context("spawn").Process(target=write_day, args=(folder,))
@@ -49,25 +48,36 @@ def main() -> None:
         writer.join()
         if writer.exitcode:
             raise SystemExit("the day of clean data could not be written")
-        floors, whole = [], []
-        for round_number in range(ROUNDS + 1):
+        rows = read_with_polars(folder)
+
+        def from_nothing() -> None:
             for made in ("features", "feature_stats"):
                 shutil.rmtree(Path(folder, made), ignore_errors=True)
-            start = time.perf_counter()
-            rows = read_with_polars(folder)
-            floor = time.perf_counter() - start
-            start = time.perf_counter()
             run_features(Storage(folder))
-            if round_number:  # the first one compiles
-                floors.append(floor)
-                whole.append(time.perf_counter() - start)
-        ratios = [round(total / floor, 1) for total, floor in zip(whole, floors, strict=True)]
+
+        timing = in_turn({"floor": lambda: read_with_polars(folder), "ours": from_nothing}, rounds)
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         buckets = pl.read_parquet(f"{folder}/features/venue={VENUE}/**/*.parquet", hive_partitioning=False).height
-        print(f"{rows['book']:,} grid rows, {rows['trades']:,} prints, {buckets:,} buckets of 72 features")
-        print(f"features / reading with polars: median {statistics.median(ratios)} (each {ratios})")
-        seconds = statistics.median(whole)
-        print(f"features {seconds:.2f} s, reading {statistics.median(floors):.2f} s, peak {peak_mb:.0f} MB")
+    floor, ours = timing["floor"], timing["ours"]
+    data = f"{rows['book']:,} grid rows, {rows['trades']:,} prints, {buckets:,} buckets"
+    return [
+        ours.row(NAME, "72 features", target=Target(5, "at most"), note=data),
+        Row(
+            benchmark=NAME,
+            what="72 features / reading with polars",
+            value=ours.median_s / floor.median_s,
+            unit="x",
+        ),
+        floor.row(NAME, "reading the same files with polars (the floor)"),
+        Row(benchmark=NAME, what="peak memory of features", value=peak_mb, unit="MB", target=Target(1000, "at most")),
+    ]
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    finish(measure(arguments.rounds), arguments.json)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,11 @@ Both go through the project's own import or history, and its reconstruct. Each s
 capture, but at most `--hours`. Facts are of clean/book rows each 100 ms, clean/trades and the raw depth messages.
 """
 
-import argparse
 import math
 import os
+import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
 
@@ -21,11 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from benchmarks.clean import CAPTURES, Capture, absent, clean_tables, import_capture
+from benchmarks.rows import Row, finish, parser_of
 from midas_ray.capture.journal import decode_line, read_blocks
-from midas_ray.importers.run import import_archives
-from midas_ray.reconstruct.plan import hour_keys, plan_tasks, raw_files
-from midas_ray.reconstruct.task import reconstruct_hours
-from midas_ray.settings import BookSettings, Import
+from midas_ray.reconstruct.plan import raw_files
 from midas_ray.simulate.history import write_history
 from midas_ray.storage import Storage
 from midas_ray.venues.base import frame_message
@@ -37,44 +34,15 @@ START_NS = 1_767_614_400_000_000_000  # 2026-01-05 12:00 UTC: the busy half of t
 STEPS_PER_S = 10
 """Rows of clean/book a second."""
 LEVELS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Capture:
-    """A real capture under shared/data and its tick, in quote units."""
-
-    venue: Literal["binance-futures", "binance-spot"]
-    symbol: str
-    pattern: str
-    tick: float
-
-
-CAPTURES = (
-    Capture("binance-futures", "btcusdt", "binance-futures-raw/btcusdt_*.gz", 0.1),
-    Capture("binance-futures", "ethusdt", "binance-futures-raw/ethusdt_*.gz", 0.01),
-    Capture("binance-spot", "ethusdt", "binance-spot-raw/ethusdt_*.gz", 0.01),
-    Capture("binance-spot", "nexousdt", "binance-spot-raw/nexousdt_*.gz", 0.001),
+HEADLINE = (
+    "spread of one tick, share",
+    "mid changes in 100 ms, share",
+    "volatility, bps a minute",
+    "OFI-return R^2 at 1 s",
+    "OFI-return R^2 at 10 s",
+    "trades a second",
 )
-
-
-def clean_tables(data_dir: str, venue: str, symbol: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(clean/book, clean/trades) of everything raw in the folder, reconstructed here.
-
-    Of the book the rows in which it is live and both best prices are known: a capture's one snapshot may not reach.
-    """
-    storage, settings = Storage(data_dir), BookSettings(data_dir=data_dir)
-    files = raw_files(storage, venue, symbol)
-    for task in plan_tasks(venue, symbol, files, hour_keys(files, settings), {}):
-        reconstruct_hours(data_dir, task, settings)
-    book, trades = (
-        pl.concat(
-            pl.read_parquet(storage.local_path() / path)
-            for path in sorted(storage.list_files(f"clean/{table}/venue={venue}/symbol={symbol}", ".parquet"))
-        )
-        for table in ("book", "trades")
-    )
-    known = (pl.col("state") == "live") & pl.col("bid_px_01").is_not_null() & pl.col("ask_px_01").is_not_null()
-    return book.filter(known).sort("ts"), trades
+"""Facts shown in the table of all benchmarks; alone, this one prints every fact."""
 
 
 def levels_per_message(data_dir: str, venue: str, symbol: str) -> tuple[float, float]:
@@ -216,33 +184,50 @@ def simulated(
 
 def real(folder: Path, capture: Capture) -> dict[str, float] | None:
     """Facts of a real capture; None where it is not there."""
-    root = Path(os.environ.get("MIDAS_TEST_DATA", "../shared/data"))
-    paths = [str(path) for path in sorted(root.glob(capture.pattern))]
-    if not paths:
+    if not import_capture(folder, capture):
         return None
-    settings = Import(format="lines", paths=paths, venue=capture.venue, symbols=(capture.symbol,), data_dir=str(folder))
-    import_archives(settings)
     return facts_of(str(folder), capture.venue, capture.symbol, capture.tick)
 
 
+def headline(capture: Capture, truth: dict[str, float], model: dict[str, float]) -> list[Row]:
+    """What of the facts goes into the table of all benchmarks: the model's figure, as a ratio to the real one."""
+    name = f"market: simulated {capture.symbol}, {capture.venue}"
+    return [
+        Row(
+            benchmark=name,
+            what=fact,
+            value=model[fact],
+            unit="",
+            against="real" if truth[fact] else None,
+            ratio=model[fact] / truth[fact] if truth[fact] else None,
+        )
+        for fact in HEADLINE
+    ]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--hours", type=float, default=2.0, help="most that is simulated of a symbol (default 2)")
     arguments = parser.parse_args()
+    rows: list[Row] = []
     for capture in CAPTURES:
         with tempfile.TemporaryDirectory() as folder:
             truth = real(Path(folder) / "real", capture)
             if truth is None:
-                print(f"{capture.venue} {capture.symbol}: expected {capture.pattern} in shared/data, found none")
+                print(f"{capture.venue} {capture.symbol}: {absent(capture)}", file=sys.stderr)
                 continue
             seconds = min(truth["seconds"], arguments.hours * 3600)
             model = simulated(
                 Path(folder) / "model", capture, arguments.seed, seconds, truth["level changes in 100 ms"]
             )
-        print(f"\n{capture.venue} {capture.symbol}{'':24}{'real':>12}{'simulated':>12}")
-        for name, value in truth.items():
-            print(f"{name:44}{value:12.4g}{model[name]:12.4g}")
+        rows += headline(capture, truth, model)
+        if arguments.json is None:
+            print(f"\n{capture.venue} {capture.symbol}{'':24}{'real':>12}{'simulated':>12}")
+            for name, value in truth.items():
+                print(f"{name:44}{value:12.4g}{model[name]:12.4g}")
+    if arguments.json is not None:
+        finish(rows, arguments.json)
 
 
 if __name__ == "__main__":

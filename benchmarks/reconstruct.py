@@ -1,26 +1,25 @@
 """python -m benchmarks.reconstruct: one hour of BTC-like raw data to clean Parquet, against one-shot decompression.
 
-Prints ratios within one run, on one core: machines differ, ratios less so.
+One process, one thread, warm; a plain Python implementation of the same beside it (`benchmarks.plain`).
 """
 
 import os
 import resource
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 import zstandard
 
+from benchmarks.clean import reconstruct_all
 from benchmarks.journals import write_busy_hour
-from midas_ray.reconstruct.plan import hour_keys, plan_tasks, raw_files
-from midas_ray.reconstruct.task import reconstruct_hours
-from midas_ray.settings import BookSettings
-from midas_ray.storage import Storage
+from benchmarks.plain import reconstruct_plain
+from benchmarks.rows import Row, Target, finish, in_turn, parser_of
 
-ROUNDS = 5
+VENUE, SYMBOL = "binance-futures", "btcusdt"
+NAME = "reconstruct: a BTC-like hour"
 
 
 def decompress(path: Path) -> int:
@@ -29,31 +28,44 @@ def decompress(path: Path) -> int:
     return len(reader.readall())
 
 
-def main() -> None:
+def measure(rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         messages, changes = write_busy_hour(Path(folder))
-        storage = Storage(folder)
-        settings = BookSettings(data_dir=folder)
-        files = raw_files(storage, "binance-futures", "btcusdt")
-        tasks = plan_tasks("binance-futures", "btcusdt", files, hour_keys(files, settings), {})
-        journals = [storage.local_path(file.path) for file in files]
-        for task in tasks:
-            reconstruct_hours(folder, task, settings)
-        floors, whole = [], []
-        for _ in range(ROUNDS):
-            start = time.perf_counter()
-            size = sum(map(decompress, journals))
-            floors.append(time.perf_counter() - start)
-            start = time.perf_counter()
-            for task in tasks:
-                result = reconstruct_hours(folder, task, settings)
-            whole.append(time.perf_counter() - start)
-        ratios = [total / floor for total, floor in zip(whole, floors, strict=True)]
+        journals = sorted(Path(folder, "raw").rglob("*.jsonl.zst"))
+        timing = in_turn(
+            {
+                "floor": lambda: [decompress(path) for path in journals],
+                "ours": lambda: reconstruct_all(folder, VENUE, SYMBOL),
+            },
+            rounds,
+        )
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{messages:,} depth messages, {changes:,} level changes, {size / 1e6:.0f} MB of JSON lines")
-        print(f"rows {result['rows']}")
-        print(f"reconstruct / decompression: {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}")
-        print(f"decompression {statistics.median(floors):.3f} s, peak memory {peak_mb:.0f} MB")
+        plain = in_turn({"plain": lambda: reconstruct_plain(journals)}, rounds=1, warm_up=0)["plain"]
+        json_mb = sum(map(decompress, journals)) / 1e6
+    floor, ours = timing["floor"], timing["ours"]
+    data = f"{messages:,} messages, {changes:,} level changes, {json_mb:.0f} MB of JSON lines"
+    return [
+        ours.row(
+            NAME, "reconstruct", against="decompression", target=Target(3, "at most"), note=data, **ours.over(floor)
+        ),
+        floor.row(NAME, "one-shot decompression of the journal (the floor)"),
+        plain.row(
+            NAME,
+            "plain Python: json and a dictionary",
+            against="reconstruct",
+            ratio=plain.median_s / ours.median_s,
+            processor_ratio=plain.processor_s[0] / sorted(ours.processor_s)[rounds // 2],
+            note="once",
+        ),
+        Row(benchmark=NAME, what="peak memory of reconstruct", value=peak_mb, unit="MB"),
+    ]
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    finish(measure(arguments.rounds), arguments.json)
 
 
 if __name__ == "__main__":

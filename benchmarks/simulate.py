@@ -2,11 +2,10 @@
 
     python -m benchmarks.simulate [--hours 2] [--level-changes 20]
 
-Prints how many times real time a thin market's history is written, by the clock and per second of processor time (all
-threads together: what one core would take), and the ratio to Zstandard alone on the same JSON.
+How many times real time a thin market's history is written per second of processor time (all threads together: what one
+core would take), and the ratio to Zstandard alone on the same JSON.
 """
 
-import argparse
 import resource
 import tempfile
 import time
@@ -14,9 +13,11 @@ from pathlib import Path
 
 import zstandard
 
+from benchmarks.rows import Row, Target, finish, parser_of
 from midas_ray.simulate.history import HistorySummary, write_history
 
 START_NS = 1_767_614_400_000_000_000  # 2026-01-05 12:00 UTC: the busy half of the day
+NAME = "simulate: history"
 WARM_UP_S = 5.0
 REQUIRED_TIMES_REAL_TIME = 1500.0
 
@@ -42,23 +43,45 @@ def compression_s(root: Path) -> float:
     return elapsed_s
 
 
+def measure(hours: float, level_changes: float) -> list[Row]:
+    seconds = hours * 3600
+    with tempfile.TemporaryDirectory() as folder:
+        written(Path(folder) / "warm-up", WARM_UP_S, level_changes)
+        root = Path(folder) / "measured"
+        summary, processor_s = written(root, seconds, level_changes)
+        floor_s = compression_s(root)
+    return [
+        Row(
+            benchmark=NAME,
+            what="history, times real time on one core",
+            value=seconds / processor_s,
+            unit="x",
+            target=Target(REQUIRED_TIMES_REAL_TIME, "at least"),
+            note=f"{summary}; {summary.level_changes / (seconds * 10):.1f} level changes a message",
+        ),
+        Row(
+            benchmark=NAME,
+            what="processor time of the history",
+            value=processor_s,
+            against="Zstandard alone",
+            ratio=processor_s / floor_s,
+        ),
+        Row(benchmark=NAME, what="Zstandard alone on the same JSON (the floor)", value=floor_s),
+        Row(
+            benchmark=NAME,
+            what="peak memory",
+            value=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            unit="MB",
+        ),
+    ]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--hours", type=float, default=2.0, help="hours of history (default 2)")
     parser.add_argument("--level-changes", type=float, default=20.0, help="per 100 ms message (default 20)")
     arguments = parser.parse_args()
-    seconds = arguments.hours * 3600
-    with tempfile.TemporaryDirectory() as folder:
-        written(Path(folder) / "warm-up", WARM_UP_S, arguments.level_changes)
-        root = Path(folder) / "measured"
-        summary, processor_s = written(root, seconds, arguments.level_changes)
-        floor_s = compression_s(root)
-    print(summary)
-    print(f"level changes a message: {summary.level_changes / (seconds * 10):.1f}")
-    print(f"processor time {processor_s:.2f} s: {seconds / processor_s:,.0f} x real time on one core")
-    print(f"24 h on one core: {86400 * processor_s / seconds:.1f} s, asked: {86400 / REQUIRED_TIMES_REAL_TIME:.1f} s")
-    print(f"Zstandard alone {floor_s:.2f} s: ratio {processor_s / floor_s:.2f}")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
+    finish(measure(arguments.hours, arguments.level_changes), arguments.json)
 
 
 if __name__ == "__main__":

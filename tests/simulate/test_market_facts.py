@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.market import Capture, simulated
+from benchmarks.clean import Capture
+from benchmarks.market import simulated
 from midas_ray.simulate.market import Market
 from midas_ray.simulate.symbols import spec_of
 
