@@ -18,6 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 
+PLAIN_WIDTH = 190
+"""Columns of the table where it is not for a terminal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What the figure should reach: the ratio where there is one, else the value."""
@@ -141,7 +145,10 @@ def show(rows: list[Row], console: Console | None = None) -> None:
             *(str(row.target or ""), verdict),
         )
         before = row.benchmark
-    (console or Console(soft_wrap=False)).print(table)
+    console = console or Console()
+    if not console.is_terminal:  # a file or a pipe has no width of its own
+        console.width = PLAIN_WIDTH
+    console.print(table)
 
 
 def parser_of(doc: str | None) -> argparse.ArgumentParser:
