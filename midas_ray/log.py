@@ -68,6 +68,11 @@ class Reporter:
         if self._log is not None:
             self._log.info(line)
 
+    def note(self, line: str) -> None:
+        """How far the work is, for the log."""
+        if self._log is not None:
+            self._log.info(line)
+
     def failure(self, line: str) -> None:
         """A failure, for the log: the error that is raised tells the user."""
         if self._log is not None:

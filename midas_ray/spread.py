@@ -1,13 +1,14 @@
-"""Spreading independent tasks over a Ray cluster by Ray Data: one task, one block."""
+"""Spreading independent tasks over a Ray cluster by Ray Data: small ones share a Ray task."""
 
+import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from midas_ray.console import progress_bar
 from midas_ray.errors import MidasError
+from midas_ray.progress import TaskProgress
 
 T = TypeVar("T")
 Result = dict[str, Any]
@@ -15,11 +16,26 @@ Result = dict[str, Any]
 MAX_RETRIES = 2
 """How often a task whose worker crashed is tried again."""
 
+BATCH_BYTES = 64 * 2**20
+"""Small tasks share a Ray task up to this weight, so that ten thousand of them cost the driver little."""
 
-def spread(label: str, work: Callable[[T], Result], tasks: Sequence[T]) -> list[Result]:
+_BATCHES_PER_CPU = 8
+"""At least so many Ray tasks for each CPU, as far as there are tasks: the last ones must not keep one CPU waiting."""
+
+
+def spread(
+    label: str,
+    work: Callable[[T], Result],
+    tasks: Sequence[T],
+    *,
+    weight: Callable[[T], int] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> list[Result]:
     """`work` of every task, in the order in which they end; call inside a Ray session.
 
     Tasks and results travel as JSON. A task that raises a MidasError gives {"error": its line}; the others go on.
+    weight: bytes that a task reads, for batches and throughput; without it each task is a Ray task. note: as of
+    `TaskProgress`.
     """
     if not tasks:
         return []
@@ -27,26 +43,48 @@ def spread(label: str, work: Callable[[T], Result], tasks: Sequence[T]) -> list[
 
     kind = type(tasks[0])
 
-    def run(row: dict[str, Any]) -> dict[str, Any]:
-        try:
-            result = work(msgspec.json.decode(row["task"], type=kind))
-        except MidasError as error:
-            result = {"error": str(error)}
-        return {"result": msgspec.json.encode(result)}
+    def run(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for index, encoded in zip(row["indices"], row["tasks"], strict=True):
+            try:
+                result = work(msgspec.json.decode(encoded, type=kind))
+            except MidasError as error:
+                result = {"error": str(error)}
+            yield {"index": index, "result": msgspec.json.encode(result)}
 
-    items = [{"task": msgspec.json.encode(task)} for task in tasks]
+    weights = [0] * len(tasks) if weight is None else [weight(task) for task in tasks]
+    batches = [[index] for index in range(len(tasks))] if weight is None else batched(weights, _limit(weights))
+    items = [{"indices": batch, "tasks": [msgspec.json.encode(tasks[index]) for index in batch]} for batch in batches]
     dataset = ray.data.from_items(items, override_num_blocks=len(items))
     with warnings.catch_warnings():
         # Ray 2.60 deprecates this way to say max_retries, and has no other; without it a crash is retried for ever.
         warnings.simplefilter("ignore", DeprecationWarning)
-        mapped = dataset.map(run, num_cpus=1, max_retries=MAX_RETRIES)
+        mapped = dataset.flat_map(run, num_cpus=1, max_retries=MAX_RETRIES)
     results: list[Result] = []
-    with progress_bar() as progress:
-        bar = progress.add_task(label, total=len(items))
+    with TaskProgress(label, len(tasks), sum(weights), note) as progress:
         for row in mapped.iter_rows():
             results.append(msgspec.json.decode(row["result"]))
-            progress.advance(bar)
+            progress.advance(weights[row["index"]])
     return results
+
+
+def _limit(weights: Sequence[int]) -> int:
+    import ray
+
+    cpus = int(ray.cluster_resources().get("CPU", os.cpu_count() or 1))
+    return min(BATCH_BYTES, sum(weights) // (_BATCHES_PER_CPU * cpus))
+
+
+def batched(weights: Sequence[int], limit: int) -> list[list[int]]:
+    """Indices of neighbouring tasks together, each batch up to `limit` but for a single task that is larger."""
+    batches: list[list[int]] = []
+    filled = 0
+    for index, weight in enumerate(weights):
+        if not batches or filled + weight > limit:
+            batches.append([])
+            filled = 0
+        batches[-1].append(index)
+        filled += weight
+    return batches
 
 
 def errors_of(results: Sequence[Result]) -> list[str]:

@@ -206,7 +206,7 @@ class BookSync:
         self._write_unlive_rows()
         gap = self._gap
         if self.live:
-            gap = _OpenGap(self.clock_ms, "down", self.last_id)
+            gap = _OpenGap(self.clock_ms, self._run_end_cause, self.last_id)
         self._anchor(snapshot)
         self._buffer.clear()
         self.state[k.CLOCK_MS] = max(clock_ms, self.clock_ms)
@@ -247,11 +247,16 @@ class BookSync:
         if self._pending is not None:
             self._pending = self._pending.rescaled(old, scale)
 
+    @property
+    def _run_end_cause(self) -> GapCause:
+        """Why a live book ends where a file begins anew: its collector stopped, or its last lines are damaged."""
+        return "disk" if self._blame == "disk" else "down"
+
     def _end_gap_of_the_last_run(self) -> list[Action]:
         """From the last event on that the earlier collector saw, the gap is `down`, whatever it was before."""
         gap, seen_ms = self._gap, max(self._seen_ms, self.clock_ms)
         if self.live:
-            self._gap = _OpenGap(self.clock_ms, "down", self.last_id)
+            self._gap = _OpenGap(self.clock_ms, self._run_end_cause, self.last_id)
         elif gap is not None and gap.cause != "down":
             self._gap = _OpenGap(seen_ms, "down", gap.expected_id)
             if seen_ms > gap.start_ms:

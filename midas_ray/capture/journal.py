@@ -9,7 +9,7 @@ dead collector left is sealed.
 import base64
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import msgspec
 import zstandard
 
+from midas_ray.capture.journal_frames import Damage, proven_pieces
 from midas_ray.capture.journal_tail import TAIL_SUFFIX, read_tail, tail_of
 from midas_ray.errors import CorruptFileError, StorageError, TruncatedFileError
 
@@ -140,59 +141,56 @@ def journal_folder(venue: str, symbol: str, recv_ns: int) -> str:
     return f"raw/venue={venue}/symbol={symbol}/date={day}"
 
 
-def read_blocks(stream: BinaryIO, name: str, block_bytes: int = 16 * 2**20) -> Iterator[bytes]:
-    """Decompressed blocks of whole lines of a journal, of about `block_bytes`.
+def read_blocks(
+    stream: BinaryIO,
+    name: str,
+    block_bytes: int = 16 * 2**20,
+    *,
+    on_damage: Callable[[CorruptFileError], None] | None = None,
+) -> Iterator[bytes]:
+    """Blocks of whole lines of a journal, of about `block_bytes`, each once its Zstandard checksum is proven.
 
-    Raises CorruptFileError where the file is damaged, TruncatedFileError where it is cut off, after the blocks that
-    could be read.
+    Where the file is damaged, `on_damage` is told, and the next whole frame goes on; without it CorruptFileError is
+    raised, TruncatedFileError where the file is cut off, after the blocks before that.
     """
     held: list[bytes] = []
     size = 0
-    damage, kind = "", CorruptFileError
-    try:
-        for piece in _decompressed(stream, max(block_bytes // 8, 4096)):
+    for piece in proven_pieces(stream, max(block_bytes // 8, 4096)):
+        if isinstance(piece, bytes):
             held.append(piece)
             size += len(piece)
-            if size >= block_bytes:
-                data = b"".join(held)
-                cut = data.rfind(b"\n") + 1
-                held, size = [data[cut:]], len(data) - cut
-                if cut:
-                    yield data[:cut]
-    except zstandard.ZstdError as error:
-        damage = f"damaged Zstandard data ({error})"
-    except EOFError as error:
-        damage, kind = str(error), TruncatedFileError
-    data = b"".join(held)
+            if size < block_bytes:
+                continue
+        block, rest = _whole_lines(held)
+        if block:
+            yield block
+        if isinstance(piece, Damage):
+            _tell(_error_of(piece, name), on_damage)
+            rest = b""  # the line that the damage cut
+        held, size = [rest], len(rest)
+    block, rest = _whole_lines(held)
+    if block:
+        yield block
+    if rest:
+        _tell(_error_of(Damage("truncated in the middle of a line", cut_off=True), name), on_damage)
+
+
+def _whole_lines(pieces: list[bytes]) -> tuple[bytes, bytes]:
+    """(whole lines, what is left behind the last newline)."""
+    data = b"".join(pieces)
     cut = data.rfind(b"\n") + 1
-    if cut:
-        yield data[:cut]
-    if not damage and cut < len(data):
-        damage, kind = "truncated in the middle of a line", TruncatedFileError
-    if damage:
-        raise kind(f"{name}: {damage}; move the file away or repair it, then rerun")
+    return data[:cut], data[cut:]
 
 
-def _decompressed(stream: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
-    """Pieces of a series of Zstandard frames. Raises ZstdError, or EOFError where it is cut off.
+def _error_of(damage: Damage, name: str) -> CorruptFileError:
+    kind = TruncatedFileError if damage.cut_off else CorruptFileError
+    return kind(f"{name}: {damage.reason}; move the file away or repair it, then rerun")
 
-    The library's stream reader takes a cut-off frame for the end of the data and says nothing.
-    """
-    decompressor = zstandard.ZstdDecompressor()
-    frame = decompressor.decompressobj()
-    begun, empty = False, True
-    while chunk := stream.read(chunk_bytes):
-        empty = False
-        while chunk:
-            yield frame.decompress(chunk)
-            begun = not frame.eof
-            chunk = frame.unused_data if frame.eof else b""
-            if frame.eof:
-                frame = decompressor.decompressobj()
-    if empty:
-        raise EOFError("empty: expected a Zstandard frame at least")
-    if begun:
-        raise EOFError("truncated: the last Zstandard frame is not complete")
+
+def _tell(error: CorruptFileError, on_damage: Callable[[CorruptFileError], None] | None) -> None:
+    if on_damage is None:
+        raise error
+    on_damage(error)
 
 
 def seal(growing: Path) -> Path | None:

@@ -1,9 +1,12 @@
 """Which hours of which symbol are to be reconstructed, and what each depends on."""
 
+import bisect
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from midas_ray.capture.journal import OPEN_SUFFIX, SUFFIX
 from midas_ray.code_version import code_version
@@ -20,6 +23,9 @@ SKEW_NS = 60 * 10**9
 PACK_BYTES = 64 * 2**20
 """Consecutive hours are packed into one task until their raw files reach this size."""
 
+_READERS = 16
+"""Manifests read at a time: each is a request where the data lie on an object store."""
+
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
@@ -28,6 +34,8 @@ class RawFile:
     path: str
     first_recv_ns: int
     size: int
+    stamp: str = ""
+    """Another one means that the file was written anew, or only copied."""
 
     @property
     def hour(self) -> int:
@@ -49,41 +57,78 @@ class HourTask:
     first_hour: int
     last_hour: int
     keys: dict[int, str]
+    raw_bytes: int = 0
+    """Size of the raw files of these hours."""
 
 
 def raw_files(storage: Storage, venue: str, symbol: str) -> list[RawFile]:
-    """The symbol's raw files in order of their first line."""
+    """The symbol's raw files in order of their first line; of those that begin with the same one the largest first."""
     prefix = f"raw/venue={venue}/symbol={symbol}"
     paths = [path for path in storage.list_files(prefix) if path.endswith((SUFFIX, OPEN_SUFFIX))]
     files = []
-    for path, size in zip(paths, storage.sizes(paths), strict=True):
-        stamp = path.rsplit("/", 1)[1].split("-")[0]
-        if stamp.isdecimal():
-            files.append(RawFile(path, int(stamp), size))
-    return sorted(files, key=lambda file: (file.first_recv_ns, file.path))
+    for path, stamp in zip(paths, storage.stamps(paths), strict=True):
+        first = path.rsplit("/", 1)[1].split("-")[0]
+        if first.isdecimal():
+            files.append(RawFile(path, int(first), int(stamp.partition("-")[0]), stamp))
+    return sorted(files, key=lambda file: (file.first_recv_ns, -file.size, file.path))
 
 
 def hour_keys(files: list[RawFile], settings: BookSettings) -> dict[int, str]:
     """For every hour of exchange time that the files can hold, the hash of what its rows are made from."""
-    hours = sorted({hour for file in files for hour in range(file.hour - 1, file.hour + 2)})
+    made_by = [
+        SCHEMA_VERSION,
+        code_version("venues", "book", "reconstruct"),
+        settings.snapshot_interval_ms,
+        settings.order_book_depth,
+    ]
     keys = {}
-    for hour in hours:
-        near = [file for file in files if hour - 1 <= file.hour <= hour + 1]
-        before = [file for file in files if file.hour < hour - 1][-1:]
-        inputs = [[file.path, file.size] for file in (*before, *near)]
-        following = next((file for file in files if file.hour > hour + 1), None)
+    for hour in sorted({hour for file in files for hour in range(file.hour - 1, file.hour + 2)}):
+        near = near_files(files, hour)
+        inputs = [[file.path, file.size] for file in (*file_before(files, hour), *near)]
+        stop = _first_at(files, hour + 2)
+        following = files[stop] if stop < len(files) else None
         # Whether data follow decides on what is lost at the hour's end; where the next hour has none, they fill it up.
         after = following and (near[-1].hour > hour or [following.path, following.size])
-        body = [
-            SCHEMA_VERSION,
-            code_version("venues", "book", "reconstruct"),
-            settings.snapshot_interval_ms,
-            settings.order_book_depth,
-            inputs,
-            after,
-        ]
-        keys[hour] = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+        keys[hour] = hashlib.sha256(json.dumps([*made_by, inputs, after]).encode()).hexdigest()
     return keys
+
+
+def near_files(files: list[RawFile], hour: int) -> list[RawFile]:
+    """The files that hold lines of an hour of exchange time, whatever the local clock."""
+    return files[_first_at(files, hour - 1) : _first_at(files, hour + 2)]
+
+
+def file_before(files: list[RawFile], hour: int) -> list[RawFile]:
+    """The last file before those near an hour, if any: the book may have to start there."""
+    at = _first_at(files, hour - 1)
+    return files[max(at - 1, 0) : at]
+
+
+def _first_at(files: list[RawFile], hour: int) -> int:
+    return bisect.bisect_left(files, hour, key=lambda file: file.hour)
+
+
+def up_to_date(files: list[RawFile], keys: dict[int, str], manifest: dict[int, dict[str, Any]]) -> dict[int, str]:
+    """The keys of the hours that need no task: made from just these files, or from more of them.
+
+    Raw files that have gone since (retention) change nothing: what was known then is still right.
+    """
+    present = {file.path: file.stamp for file in files}
+    found = {}
+    for hour, key in keys.items():
+        entry = manifest.get(hour)
+        if entry is None:
+            continue
+        read: dict[str, dict[str, Any]] = entry.get("read", {})
+        same = all(present.get(path) in (None, note["stamp"]) for path, note in read.items())
+        gone = any(path not in present for path in (*read, *entry.get("before", [])))
+        if same and (entry["key"] == key or (gone and not _has_new_files(files, hour, read))):
+            found[hour] = key
+    return found
+
+
+def _has_new_files(files: list[RawFile], hour: int, read: dict[str, dict[str, Any]]) -> bool:
+    return any(file.path not in read for file in near_files(files, hour))
 
 
 def plan_tasks(
@@ -106,7 +151,13 @@ def plan_tasks(
             packed = 0
         packs[-1].append(hour)
         packed += size_of.get(hour, 0)
-    return [HourTask(venue, symbol, pack[0], pack[-1], {hour: keys[hour] for hour in pack}) for pack in packs]
+    return [
+        HourTask(
+            *(venue, symbol, pack[0], pack[-1], {hour: keys[hour] for hour in pack}),
+            raw_bytes=sum(size_of.get(hour, 0) for hour in pack),
+        )
+        for pack in packs
+    ]
 
 
 def hour_path(table: str, venue: str, symbol: str, hour: int, suffix: str = ".parquet") -> str:
@@ -115,11 +166,11 @@ def hour_path(table: str, venue: str, symbol: str, hour: int, suffix: str = ".pa
     return f"{Partition(table, venue, symbol, moment.date()).path}/{moment:%H}{suffix}"
 
 
-def read_manifest(storage: Storage, venue: str, symbol: str) -> dict[int, dict[str, object]]:
-    """What earlier runs say of each hour: key, outputs, counts. Hours whose outputs are gone are left out."""
-    found: dict[int, dict[str, object]] = {}
-    for path in storage.list_files(f"clean/manifest/venue={venue}/symbol={symbol}", ".json"):
-        entry = json.loads(storage.read_bytes(path))
-        if all(storage.exists(output) for output in entry["outputs"]):
-            found[entry["hour"]] = entry
-    return found
+def read_manifest(storage: Storage, venue: str, symbol: str) -> dict[int, dict[str, Any]]:
+    """What earlier runs say of each hour: key, outputs, what was read. Hours whose outputs are gone are left out."""
+    paths = storage.list_files(f"clean/manifest/venue={venue}/symbol={symbol}", ".json")
+    with ThreadPoolExecutor(_READERS) as readers:
+        entries: list[dict[str, Any]] = [json.loads(data) for data in readers.map(storage.read_bytes, paths)]
+    tables = {output.partition("/venue=")[0] for entry in entries for output in entry["outputs"]}
+    present = {path for table in tables for path in storage.list_files(f"{table}/venue={venue}/symbol={symbol}")}
+    return {entry["hour"]: entry for entry in entries if present.issuperset(entry["outputs"])}

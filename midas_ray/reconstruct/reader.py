@@ -29,7 +29,8 @@ class Batch:
 
     depth: events that precede the lines in `controls`, or none. trades: (n, TRADE_COLUMNS) int64 at `scale`.
     controls: rest, book and event lines. marks, forced, klines: typed messages. undecodable: lines kept raw that no
-    decoder understands. tickers: bookTicker frames passed over. scale: of depth and trades.
+    decoder understands. foreign: symbols of frames that are not this one's, each left out. tickers: bookTicker frames
+    passed over. scale: of depth and trades.
     """
 
     scale: Scale
@@ -41,6 +42,7 @@ class Batch:
     forced: tuple[ForceOrder, ...] = ()
     klines: tuple[Kline, ...] = ()
     undecodable: int = 0
+    foreign: tuple[str, ...] = ()
     tickers: int = 0
 
 
@@ -58,7 +60,7 @@ class BlockReader:
         self._clock_key = ord(venue.depth_clock)
 
     def read(self, block: bytes) -> Iterator[Batch]:
-        """Batches of a block. Raises DataError where a line belongs to another symbol."""
+        """Batches of a block. Raises DataError for a line that is longer than any can be."""
         buffer = np.frombuffer(block, np.uint8)
         rows = max(len(block) // 120, 64)
         depth = np.zeros((rows, k.DEPTH_COLUMNS), np.int64)
@@ -148,10 +150,7 @@ class BlockReader:
             name = open_frame(payload)[0] or ""
             if name.partition("@")[0] == self.symbol:  # the exchange's own mistake: kept raw, never counted
                 return Batch(self.scale, undecodable=1)
-            raise DataError(
-                f"expected only {self.symbol} in its raw files, found a frame of {symbol}; "
-                "move the file to the folder of its own symbol, or import it again"
-            )
+            return Batch(self.scale, foreign=(symbol,))
         data = frame_message(payload)
         if kind == "depth":
             venue = self.venue

@@ -1,7 +1,8 @@
 """Consecutive hours of one symbol, from blocks of raw lines to clean rows in memory. No I/O, no Ray."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -37,6 +38,8 @@ class Tally:
     divergences: int = 0
     live_rows: int = 0
     rows: int = 0
+    foreign: Counter[str] = field(default_factory=Counter)
+    """Frames of other symbols, by symbol."""
 
 
 class HourReplay:
@@ -84,9 +87,10 @@ class HourReplay:
         self._parts: dict[int, list[pl.DataFrame]] = {}
         self._first_ms: int | None = None
         self._end_ms = 0
+        self._last_line = b""
 
     def feed(self, blocks: Iterable[bytes]) -> None:
-        """Replay the lines of one file. Raises DataError, CorruptFileError."""
+        """Replay the lines of one file. Raises DataError."""
         headed = None
         for block in blocks:
             if headed is None:
@@ -98,6 +102,12 @@ class HourReplay:
                 return
             for batch in self._reader.read(block):
                 self._take(batch)
+            self._last_line = block[block.rfind(b"\n", 0, len(block) - 1) + 1 :]
+
+    def damaged(self, file_recv_ns: int) -> None:
+        """Lines are missing behind those fed so far: their file, which begins at `file_recv_ns`, is damaged."""
+        self._book.blame("disk")
+        self._trades.missed(max(file_recv_ns, first_recv_ns(self._last_line) + 1), "disk", self._end_ms)
 
     @property
     def waits(self) -> bool:
@@ -152,6 +162,7 @@ class HourReplay:
     def _take(self, batch: Batch) -> None:
         self._adopt_scale(batch.scale)
         self.tally.undecodable += batch.undecodable
+        self.tally.foreign.update(batch.foreign)
         if batch.trades is not None and len(batch.trades):
             self._trades.add(batch.scale, batch.trades)
             self._reach(int(batch.trades[:, k.TRADE_MS].min()), int(batch.trades[:, k.TRADE_MS].max()))
@@ -191,7 +202,7 @@ class HourReplay:
             try:
                 self._begin_file(line, raw)
             except (msgspec.DecodeError, ValueError, OverflowError) as error:
-                raise DataError(f"{self.symbol}: damaged head line of a raw file ({error}); move it away") from None
+                raise DataError(f"{self.symbol}: damaged book line inside a raw file ({error}); move it away") from None
         else:
             self._event(line)
         self._adopt_scale(self._book.scale)

@@ -1,12 +1,14 @@
 """`midas reconstruct`: plans the hours that are not up to date and spreads them over Ray."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from midas_ray.errors import DataError, MidasError
 from midas_ray.log import Reporter
+from midas_ray.progress import duration_text
 from midas_ray.ray_session import ray_session
-from midas_ray.reconstruct.plan import HourTask, hour_keys, plan_tasks, raw_files, read_manifest
+from midas_ray.reconstruct.plan import HourTask, RawFile, hour_keys, plan_tasks, raw_files, read_manifest, up_to_date
 from midas_ray.reconstruct.task import reconstruct_hours
 from midas_ray.settings import BookSettings, Reconstruct
 from midas_ray.spread import Result, errors_of, spread
@@ -14,31 +16,49 @@ from midas_ray.storage import Storage
 
 
 def reconstruct(settings: Reconstruct) -> int:
-    """Bring clean/ up to date with raw/. Raises DataError naming every task that failed, after the others finished."""
+    """Bring clean/ up to date with raw/.
+
+    Raises DataError after all was done that can be, naming every task that failed and every raw file that is damaged or
+    holds frames of other symbols: one that an earlier run has met too, as long as it lies there unchanged.
+    """
     storage = Storage(settings.data_dir)
     symbols = chosen_symbols(storage, settings)
     storage.check_writable()
     report = Reporter(storage, "processor")
     started = time.monotonic()
     tasks: list[HourTask] = []
+    known: list[str] = []
     fresh = 0
     for symbol in symbols:
         files = raw_files(storage, settings.venue, symbol)
         keys = hour_keys(files, settings)
-        done = {hour: str(entry["key"]) for hour, entry in read_manifest(storage, settings.venue, symbol).items()}
-        fresh += sum(done.get(hour) == key for hour, key in keys.items())
+        manifest = read_manifest(storage, settings.venue, symbol)
+        done = up_to_date(files, keys, manifest)
+        fresh += len(done)
+        known += known_damage(files, [manifest[hour] for hour in done])
         tasks += plan_tasks(settings.venue, symbol, files, keys, done)
-    results = run_tasks(settings, tasks) if tasks else []
+    results = run_tasks(settings, tasks, report.note) if tasks else []
     for symbol in symbols:
         report.result(summary(symbol, [result for result in results if result["symbol"] == symbol]))
+    for copy in dict.fromkeys(copy for result in results for copy in result.get("copies", [])):
+        report.result(copy)
     hours = sum(len(task.keys) for task in tasks)
-    report.result(f"reconstruct: {hours} hours looked at, {fresh} up to date, {time.monotonic() - started:.1f} s")
-    failures = errors_of(results)
+    took = duration_text(time.monotonic() - started) if tasks else "nothing to do"
+    report.result(f"reconstruct: {hours} hours looked at, {fresh} up to date, {took}")
+    found = [line for name in ("damaged", "foreign") for result in results for line in result.get(name, [])]
+    failures = list(dict.fromkeys([*errors_of(results), *found, *known]))
     for failure in failures:
         report.failure(failure)
     if failures:
         raise DataError("; ".join(failures))
     return 0
+
+
+def known_damage(files: list[RawFile], entries: list[dict[str, Any]]) -> list[str]:
+    """Why lines of files are missing that hours were made from, of those that lie there as they were then."""
+    stamps = {file.path: file.stamp for file in files}
+    notes = {path: note for entry in entries for path, note in entry.get("read", {}).items() if note["damage"]}
+    return [note["damage"] for path, note in sorted(notes.items()) if stamps.get(path) == note["stamp"]]
 
 
 def chosen_symbols(storage: Storage, settings: Reconstruct) -> list[str]:
@@ -58,8 +78,8 @@ def chosen_symbols(storage: Storage, settings: Reconstruct) -> list[str]:
     return list(settings.symbols) or present
 
 
-def run_tasks(settings: Reconstruct, tasks: list[HourTask]) -> list[Result]:
-    """One Ray Data task per pack of hours. A task that fails gives its error; the others go on."""
+def run_tasks(settings: Reconstruct, tasks: list[HourTask], note: Callable[[str], None]) -> list[Result]:
+    """One task per pack of hours. A task that fails gives its error; the others go on."""
     book = {name: getattr(settings, name) for name in BookSettings.model_fields}
     data_dir = Storage(settings.data_dir).root if "://" not in settings.data_dir else settings.data_dir
 
@@ -70,14 +90,14 @@ def run_tasks(settings: Reconstruct, tasks: list[HourTask]) -> list[Result]:
             return {"symbol": task.symbol, "error": str(error)}
 
     with ray_session(settings):
-        return spread("reconstruct", work, tasks)
+        return spread("reconstruct", work, tasks, weight=lambda task: task.raw_bytes, note=note)
 
 
 def summary(symbol: str, results: list[dict[str, Any]]) -> str:
     """One line for a symbol: rows per table, live share, what could not be decoded."""
     good = [result for result in results if "error" not in result]
-    if not good:
-        return f"{symbol}: " + ("failed" if results else "up to date")
+    if all(result["unchanged"] for result in good):
+        return f"{symbol}: " + ("failed" if len(good) < len(results) else "up to date")
     rows: dict[str, int] = {}
     for result in good:
         for table, count in result["rows"].items():

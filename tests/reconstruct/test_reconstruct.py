@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 
 from midas_ray.cli import main
-from midas_ray.errors import CorruptFileError, DataError
 from midas_ray.reconstruct.plan import HOUR_MS, HourTask, hour_keys, plan_tasks, raw_files
 from midas_ray.reconstruct.task import reconstruct_hours
 from midas_ray.settings import BookSettings
@@ -330,56 +329,6 @@ def test_growing_file_is_read_up_to_what_is_flushed(tmp_path: Path) -> None:
     assert check_against_truth(market, table(tmp_path, "book")) > 30
 
 
-def test_damage_in_a_growing_file_is_no_unfinished_end(tmp_path: Path) -> None:
-    market = Market(tmp_path, seed=9)
-    market.open()
-    market.snapshot()
-    market.run(200, most_ms=2000)
-    market.recorder.flush()
-    path = next(tmp_path.rglob("*.open"))
-    data = bytearray(path.read_bytes())
-    data[4:8] = b"\xff" * 4  # the frame's header: what follows can be no Zstandard
-    path.write_bytes(data)
-    with pytest.raises(CorruptFileError, match="damaged Zstandard data"):
-        run(tmp_path)
-
-
-def damage(root: Path, share: float) -> Path:
-    path = sorted(root.rglob("*.jsonl.zst"))[0]
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
-    return path
-
-
-def test_truncated_file_is_named_and_nothing_is_written(tmp_path: Path) -> None:
-    three_hours(tmp_path)
-    path = damage(tmp_path, 0.7)
-    with pytest.raises(CorruptFileError, match=path.name):
-        run(tmp_path)
-    assert not [file for file in (tmp_path / "clean").rglob("*") if file.is_file()]
-
-
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
-def test_flipped_bytes_are_noticed_and_nothing_is_written(tmp_path: Path, share: float) -> None:
-    three_hours(tmp_path)
-    path = sorted(tmp_path.rglob("*.jsonl.zst"))[0]
-    data = bytearray(path.read_bytes())
-    at = int(len(data) * share)
-    data[at] ^= 0x55
-    path.write_bytes(data)
-    with pytest.raises(CorruptFileError, match=path.name):
-        run(tmp_path)
-    assert not [file for file in (tmp_path / "clean").rglob("*") if file.is_file()]
-
-
-def test_empty_sealed_file_is_named(tmp_path: Path) -> None:
-    three_hours(tmp_path)
-    path = sorted(tmp_path.rglob("*.jsonl.zst"))[0]
-    path.write_bytes(b"")
-    with pytest.raises(CorruptFileError, match="empty"):
-        run(tmp_path)
-
-
 def test_unreachable_ray_and_other_venue_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Market(tmp_path).open()
     arguments = ["reconstruct", "--data-dir", str(tmp_path)]
@@ -387,18 +336,6 @@ def test_unreachable_ray_and_other_venue_are_one_line(tmp_path: Path, capsys: py
     assert "found data of binance-futures: choose with --venue" in capsys.readouterr().err
     assert main(["reconstruct", "--data-dir", ""]) == 2
     assert "--data-dir" in capsys.readouterr().err
-
-
-def test_frames_of_another_symbol_are_refused(tmp_path: Path) -> None:
-    market = Market(tmp_path)
-    market.open()
-    market.snapshot()
-    market.depth(10)
-    market.symbol = "ethusdt"
-    market.depth(10)
-    market.close()
-    with pytest.raises(DataError, match="ethusdt"):
-        run(tmp_path)
 
 
 def test_rerun_recomputes_only_what_its_inputs_touch(tmp_path: Path) -> None:
@@ -446,11 +383,14 @@ def test_command_end_to_end_with_ray(tmp_path: Path, ray_local: None, capsys: py
     assert "live 100.00 %" in capsys.readouterr().out
     assert main(["reconstruct", "--data-dir", str(tmp_path), "--snapshot-interval-ms", "1000"]) == 0
     assert "3 up to date" in capsys.readouterr().out
-    damage(tmp_path, 0.5)
-    assert main(["reconstruct", "--data-dir", str(tmp_path), "--snapshot-interval-ms", "1000"]) == 1
-    errors = capsys.readouterr().err.strip().splitlines()
-    assert len(errors) == 1
-    assert "truncated" in errors[0] or "damaged" in errors[0]
+    path = next(tmp_path.rglob("*.jsonl.zst"))
+    path.write_bytes(path.read_bytes()[:-100])
+    for _ in range(2):  # met by the first run, remembered by the second
+        assert main(["reconstruct", "--data-dir", str(tmp_path), "--snapshot-interval-ms", "1000"]) == 1
+        errors = capsys.readouterr().err.strip().splitlines()
+        assert len(errors) == 1
+        assert path.name in errors[0]
+        assert "truncated" in errors[0]
 
 
 def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -467,15 +407,3 @@ def test_task_survives_encoding() -> None:
 
     task = HourTask(VENUE, SYMBOL, 1, 2, {1: "a", 2: "b"})
     assert msgspec.json.decode(msgspec.json.encode(task), type=HourTask) == task
-
-
-def test_damaged_head_line_is_one_line(tmp_path: Path) -> None:
-    from midas_ray.capture.journal import event_line
-    from midas_ray.capture.journal_file import JournalFile
-
-    file = JournalFile(tmp_path, VENUE, SYMBOL, START_MS * 10**6)
-    line = event_line(START_MS * 10**6, None, "collector", 0, "unsynced", last_trade_id="x")
-    file.write(line, START_MS * 10**6)
-    file.close()
-    with pytest.raises(DataError, match="damaged head line"):
-        run(tmp_path)

@@ -1,0 +1,139 @@
+"""What a reconstruct task has read and is going to write."""
+
+import itertools
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from midas_ray.reconstruct.plan import HourTask, RawFile, file_before, hour_path, near_files
+from midas_ray.reconstruct.raw_file import RawFileReader, head_fault
+from midas_ray.reconstruct.replay import HourReplay
+from midas_ray.storage import Storage
+from midas_ray.tables import SCHEMA_VERSION
+
+DAMAGED = "damaged raw file"
+NO_HEAD = "raw without a head line"
+
+
+@dataclass(slots=True)
+class Output:
+    """A clean file to be written."""
+
+    hour: int
+    path: str
+    data: pa.Buffer
+    digest: str
+
+
+@dataclass(slots=True)
+class TaskWork:
+    """What a task has read and is going to write."""
+
+    storage: Storage
+    task: HourTask
+    outputs: list[Output] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+    readers: dict[str, RawFileReader] = field(default_factory=dict)
+    copies: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+    _heads: dict[bytes, str] = field(default_factory=dict)
+
+    def add(self, hour: int, table: str, frame: pa.Table, metadata: dict[str, str]) -> None:
+        """Make the Parquet file of an hour, in memory: nothing appears before all of the task is done."""
+        common = {"schema_version": str(SCHEMA_VERSION), "venue": self.task.venue}
+        merged = {key.encode(): value.encode() for key, value in (common | metadata).items()}
+        sink = pa.BufferOutputStream()
+        known: dict[bytes, bytes] = frame.schema.metadata or {}
+        pq.write_table(frame.replace_schema_metadata(known | merged), sink, compression="zstd", compression_level=1)
+        data = sink.getvalue()
+        path = hour_path(f"clean/{table}", self.task.venue, self.task.symbol, hour)
+        self.outputs.append(Output(hour, path, data, xxhash.xxh3_128_hexdigest(data)))
+        self.rows[table] = self.rows.get(table, 0) + len(frame)
+
+    def feed(self, replay: HourReplay, file: RawFile) -> None:
+        """Replay one file, but for copies of another and for what is damaged in it."""
+        before = replay.tally.foreign.copy()
+        with RawFileReader(self.storage, file, lambda: replay.damaged(file.first_recv_ns)) as reader:
+            self.readers[file.path] = reader
+            blocks = reader.blocks()
+            block = next(blocks, b"")
+            head = block[: block.find(b"\n") + 1]
+            fault = head_fault(file, head) if head else None
+            if fault is not None:
+                reader.refuse(fault)
+            elif head in self._heads:
+                self.copies.append(
+                    f"{file.path}: begins with the line that {self._heads[head]} begins with; taken once"
+                )
+            elif head:
+                self._heads[head] = file.path
+                replay.feed(itertools.chain([block], blocks))
+            if self.storage.is_local:  # from an object store it would have to be fetched
+                reader.hash_rest()
+        found = replay.tally.foreign - before
+        if found:
+            names = ", ".join(f"{count:,} of {symbol}" for symbol, count in sorted(found.items()))
+            self.foreign.append(
+                f"{file.path}: expected frames of {self.task.symbol} only, found {names}, which are left out; "
+                "import the file, or move what is not its symbol's to its own folder"
+            )
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """Why lines are missing, by file."""
+        return {path: reader.damage for path, reader in self.readers.items() if reader.damage is not None}
+
+    def publish(self, files: list[RawFile], headless: set[int]) -> None:
+        """Write the files that are not there just so, remove what an earlier run left and this one did not make, then
+        note of each hour what it was made from.
+
+        The manifest of an hour names the raw files of that hour of receive time (`raw`), those that its lines lie in
+        (`read`: stamp, content, damage), the one before them, and what nobody can say of it (`cannot_verify`).
+        """
+        for hour, key in self.task.keys.items():
+            manifest = hour_path("clean/manifest", self.task.venue, self.task.symbol, hour, ".json")
+            old = read_entry(self.storage, manifest)
+            outputs = [output for output in self.outputs if output.hour == hour]
+            for output in outputs:
+                same = old.get("digests", {}).get(output.path) == output.digest
+                if not (same and self.storage.exists(output.path)):
+                    with self.storage.atomic_output(output.path) as stream:
+                        stream.write(output.data)
+            paths = [output.path for output in outputs]
+            for path in old.get("outputs", []):
+                if path not in paths and self.storage.exists(path):
+                    self.storage.delete(path)
+            near = near_files(files, hour)
+            damaged = any(self._damage(file) for file in near)
+            entry = {
+                "hour": hour,
+                "key": key,
+                "outputs": paths,
+                "digests": {output.path: output.digest for output in outputs},
+                "raw": {file.path: file.size for file in files if file.hour == hour},
+                "read": {file.path: self._note(file) for file in near},
+                "before": [file.path for file in file_before(files, hour)],
+                "cannot_verify": [NO_HEAD] * (hour in headless) + [DAMAGED] * damaged,
+            }
+            self.storage.write_bytes(manifest, json.dumps(entry).encode())
+
+    def _damage(self, file: RawFile) -> str | None:
+        reader = self.readers.get(file.path)
+        return None if reader is None else reader.damage
+
+    def _note(self, file: RawFile) -> dict[str, Any]:
+        reader = self.readers.get(file.path)
+        digest = None if reader is None else reader.digest
+        return {"stamp": file.stamp, "digest": digest, "damage": self._damage(file)}
+
+
+def read_entry(storage: Storage, manifest: str) -> dict[str, Any]:
+    """What the manifest of an hour says; empty where there is none."""
+    if not storage.exists(manifest):
+        return {}
+    entry: dict[str, Any] = json.loads(storage.read_bytes(manifest))
+    return entry
