@@ -17,7 +17,6 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
-
 PLAIN_WIDTH = 190
 """Columns of the table where it is not for a terminal."""
 

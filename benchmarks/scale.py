@@ -1,6 +1,6 @@
 """python -m benchmarks.scale: the same raw hours on one and on two Ray workers; with --full a day of ten symbols.
 
-    python -m benchmarks.scale [--symbols 2 --hours 6 --rounds 3] [--full]
+    python -m benchmarks.scale [--symbols 4 --hours 4 --rounds 3] [--full]
 
 Workers: `midas reconstruct`'s own tasks on a private Ray of one and of two CPUs, one after the other in each round;
 Ray's start and a first task on every worker (imports, kernels from their cache) do not count. --full: `midas
@@ -34,30 +34,32 @@ TEN = ("btcusdt", "ethusdt", "solusdt", "xrpusdt", "bnbusdt", "dogeusdt", "adaus
 
 
 def hour_tasks(data_dir: str, symbols: tuple[str, ...]) -> list[HourTask]:
-    """Every hour of every symbol as a task of its own."""
+    """The tasks that `midas reconstruct` makes: hours packed until they hold 64 MB."""
     storage, settings = Storage(data_dir), BookSettings(data_dir=data_dir)
     tasks: list[HourTask] = []
     for symbol in symbols:
         files = raw_files(storage, VENUE, symbol)
-        tasks += plan_tasks(VENUE, symbol, files, hour_keys(files, settings), {}, pack_bytes=1)
+        tasks += plan_tasks(VENUE, symbol, files, hour_keys(files, settings), {})
     return tasks
 
 
-def seconds_on(workers: int, data_dir: str, tasks: list[HourTask]) -> float:
-    """Seconds of `tasks` on so many warm workers. Raises RuntimeError where one failed."""
+def seconds_on(workers: int, data_dir: str, tasks: list[HourTask]) -> tuple[float, float]:
+    """(seconds, processor seconds in the workers) of `tasks` on so many warm ones. Raises RuntimeError."""
 
     def work(task: HourTask) -> Result:
-        return reconstruct_hours(data_dir, task, BookSettings(data_dir=data_dir))
+        before_s = time.process_time()
+        reconstruct_hours(data_dir, task, BookSettings(data_dir=data_dir))
+        return {"processor_s": time.process_time() - before_s}
 
     with ray_session(RaySettings(num_cpus=workers)):
         spread("warm up", work, tasks[: 2 * workers])
-        before = time.perf_counter()
+        before_s = time.perf_counter()
         results = spread("reconstruct", work, tasks)
-        elapsed_s = time.perf_counter() - before
+        elapsed_s = time.perf_counter() - before_s
     failures = errors_of(results)
     if failures:
         raise RuntimeError("; ".join(failures))
-    return elapsed_s
+    return elapsed_s, sum(result["processor_s"] for result in results)
 
 
 def measure_workers(symbols: tuple[str, ...], hours: float, rounds: int) -> list[Row]:
@@ -65,23 +67,18 @@ def measure_workers(symbols: tuple[str, ...], hours: float, rounds: int) -> list
     with tempfile.TemporaryDirectory() as folder:
         summary = write_history(folder, VENUE, symbols, 7, START_NS, hours * 3600, level_changes=LEVEL_CHANGES)
         tasks = hour_tasks(folder, symbols)
-        seconds: dict[int, list[float]] = {workers: [] for workers in WORKERS}
+        timing = {workers: Timing([], []) for workers in WORKERS}
         for _ in range(rounds):
             for workers in WORKERS:
-                seconds[workers].append(seconds_on(workers, folder, tasks))
-    one, two = (Timing(seconds[workers], seconds[workers]) for workers in WORKERS)
+                wall_s, processor_s = seconds_on(workers, folder, tasks)
+                timing[workers].wall_s.append(wall_s)
+                timing[workers].processor_s.append(processor_s)
+    one, two = timing[1], timing[2]
+    note = f"{len(tasks)} tasks, {summary.json_bytes / 1e6:,.0f} MB of JSON lines"
+    ratio = one.over(two)["ratio"]
     return [
-        Row(
-            benchmark=name,
-            what="1 worker",
-            value=one.median_s,
-            least=min(one.wall_s),
-            against="2 workers",
-            ratio=one.over(two)["ratio"],
-            target=Target(1.8, "at least"),
-            note=f"{len(tasks)} tasks, {summary.json_bytes / 1e6:,.0f} MB of JSON lines",
-        ),
-        Row(benchmark=name, what="2 workers", value=two.median_s, least=min(two.wall_s)),
+        one.row(name, "1 worker", against="2 workers", ratio=ratio, target=Target(1.8, "at least"), note=note),
+        two.row(name, "2 workers", note=f"{two.over(one)['processor_ratio']:.2f} x the processor time of 1 worker"),
     ]
 
 
@@ -128,8 +125,8 @@ def _day_rows(name: str, spent: dict[str, list[float]], summary: HistorySummary)
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("--symbols", type=int, default=2, help="symbols of the comparison of workers (default 2)")
-    parser.add_argument("--hours", type=float, default=6.0, help="hours of each (default 6)")
+    parser.add_argument("--symbols", type=int, default=4, help="symbols of the comparison of workers (default 4)")
+    parser.add_argument("--hours", type=float, default=4.0, help="hours of each (default 4)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--full", action="store_true", help="a day of ten symbols too")
     arguments = parser.parse_args()
