@@ -7,6 +7,7 @@ import polars as pl
 
 from midas_ray import tables
 from midas_ray.errors import DataError, UsageError
+from midas_ray.object_store import polars_options
 from midas_ray.storage import Partition, Storage
 
 Moment = str | date | datetime | None
@@ -106,9 +107,14 @@ class Archive:
         return frame.filter((pl.col("ts") >= begin) & (pl.col("ts") < stop))
 
     def _lazy(self, paths: list[str]) -> pl.LazyFrame:
-        root = self.storage.root if self.storage.is_local else self.storage.data_dir.rstrip("/")
+        s3 = self.storage.s3
         # Without hive_partitioning: venue, symbol and date of the folders are no columns of the tables.
-        return pl.scan_parquet([f"{root}/{path}" for path in paths], hive_partitioning=False)
+        return pl.scan_parquet(
+            [self.storage.shown_path(path) for path in paths],
+            hive_partitioning=False,
+            storage_options=None if s3 is None else polars_options(s3),
+            credential_provider=None,  # the storage's own credentials, not those that polars would look for
+        )
 
     def _days(self, table: str, symbol: str, venue: str | None) -> dict[date, list[str]]:
         """Files of the symbol by day. Raises DataError where there are none, UsageError where two venues have some."""
@@ -119,7 +125,7 @@ class Archive:
         if not venues:
             found = sorted({each.symbol for each in partitions if venue in {None, each.venue}})
             listed = ", ".join(found) or "no symbol at all"
-            place = f"{self.storage.data_dir}/{table}" + (f" of {venue}" if venue else "")
+            place = f"{self.storage.shown}/{table}" + (f" of {venue}" if venue else "")
             raise DataError(f"{place}: expected data of {symbol}, found {listed}")
         if len(venues) > 1:
             raise UsageError(f"{symbol} is there from {' and '.join(venues)}: say which with venue=...")
@@ -146,5 +152,5 @@ def open_archive(data_dir: str) -> Archive:
     """The data folder or URI `data_dir`. Raises StorageError where it cannot be opened, DataError where it is not."""
     storage = Storage(data_dir)
     if not storage.exists(""):
-        raise DataError(f"{data_dir}: expected a data folder, found none; collect or import first")
+        raise DataError(f"{storage.shown}: expected a data folder, found none; collect or import first")
     return Archive(storage)

@@ -1,4 +1,4 @@
-"""The log of a stage: JSON lines under DATA_DIR/logs, bounded by rotation."""
+"""The log of a stage: JSON lines in logs/ under DATA_DIR, or under the spool where that is remote; bounded."""
 
 import logging
 from logging.handlers import RotatingFileHandler
@@ -57,23 +57,20 @@ def stage_logger(data_dir: Path, stage: Stage, part: str | None = None) -> struc
 
 
 class Reporter:
-    """Results of a stage: printed, and kept in its log where the data folder is a local one."""
+    """Results of a stage: printed, and kept in its log on this machine."""
 
     def __init__(self, storage: Storage, stage: Stage) -> None:
-        self._log = stage_logger(storage.local_path(), stage) if storage.is_local else None
+        self._log = stage_logger(storage.work_folder, stage)
 
     def result(self, line: str) -> None:
         """A line of results, for the terminal and the log."""
         out.print(line)
-        if self._log is not None:
-            self._log.info(line)
+        self._log.info(line)
 
     def note(self, line: str) -> None:
         """How far the work is, for the log."""
-        if self._log is not None:
-            self._log.info(line)
+        self._log.info(line)
 
     def failure(self, line: str) -> None:
         """A failure, for the log: the error that is raised tells the user."""
-        if self._log is not None:
-            self._log.error(line)
+        self._log.error(line)

@@ -1,6 +1,5 @@
 """`midas clean-data`: delete what MIDAS collected and derived, partition by partition, never without a yes."""
 
-import contextlib
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -21,17 +20,19 @@ def clean_data(settings: CleanData, now: datetime | None = None) -> int:
     Only files in `TABLES` that lie in a partition of venue, symbol and date are touched; a file that a collector has
     open is left. now: the present moment, for tests. Raises UsageError where nobody can be asked.
     """
-    storage = Storage(settings.data_dir)
+    storage = Storage.of(settings)
     doomed = _doomed(storage, settings, now or datetime.now(UTC))
     if not doomed:
-        console.out.print(f"nothing to delete in {storage.root}")
+        console.out.print(f"nothing to delete in {storage.shown_path()}")
         return 0
+    total = 0
     for partition, paths in doomed.items():
-        size = console.size_text(sum(storage.sizes(paths)))
-        console.out.print(f"{partition.path}: {len(paths)} files, {size}")
+        n_bytes = sum(file.size for file in storage.find(paths).values())
+        total += n_bytes
+        console.out.print(f"{partition.path}: {len(paths)} files, {console.size_text(n_bytes)}")
     n_files = sum(map(len, doomed.values()))
-    size = console.size_text(sum(sum(storage.sizes(paths)) for paths in doomed.values()))
-    what = f"{n_files} files ({size}) in {len(doomed)} partitions of {storage.root}"
+    size = console.size_text(total)
+    what = f"{n_files} files ({size}) in {len(doomed)} partitions of {storage.shown_path()}"
     if settings.dry_run:
         console.out.print(f"would delete {what}")
         return 0
@@ -39,7 +40,7 @@ def clean_data(settings: CleanData, now: datetime | None = None) -> int:
         console.out.print("nothing deleted")
         return 1
     for partition, paths in doomed.items():
-        _delete(storage, partition, paths)
+        storage.delete_partition(partition, paths)
     console.out.print(f"deleted {what}")
     return 0
 
@@ -67,11 +68,3 @@ def _confirmed(what: str) -> bool:
             "midas clean-data: expected a terminal to ask, found none; add --assume-yes to delete without asking"
         )
     return input(f"delete {what}? [y/N] ").strip().lower() in {"y", "yes"}
-
-
-def _delete(storage: Storage, partition: Partition, paths: list[str]) -> None:
-    for path in paths:
-        storage.delete(path)
-    if storage.is_local:
-        with contextlib.suppress(OSError):  # not empty: a growing file, or something that is not ours
-            storage.local_path(partition.path).rmdir()

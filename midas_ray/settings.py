@@ -124,7 +124,14 @@ class MidasSettings(BaseSettings):
     )
 
     data_dir: str = Field(
-        "data", min_length=1, description="folder that holds raw, clean, features, forecasts and reports"
+        "data",
+        min_length=1,
+        description="folder or s3://BUCKET/PREFIX that holds raw, clean, features, forecasts and reports",
+    )
+    spool_dir: str | None = Field(
+        None,
+        description="with an s3:// DATA_DIR: local folder of growing raw files (uploaded when sealed), logs and state; "
+        "empty = ~/.local/state/midas/spool",
     )
 
 

@@ -23,13 +23,13 @@ _STYLES = {"complete": "green", "gaps": "yellow", "cannot be verified": "bold"}
 
 def stats(settings: Stats) -> int:
     """Run `midas stats`; gives the exit code. Raises DataError where there is nothing, CorruptFileError."""
-    storage = Storage(settings.data_dir)
+    storage = Storage.of(settings)
     days = collect_stats(storage, settings.venue)
     chosen = {key: day for key, day in days.items() if not settings.symbols or key[0] in settings.symbols}
     if not chosen:
         wanted = ", ".join(settings.symbols) or "any symbol"
         raise DataError(
-            f"{storage.root}: expected data of {wanted} of {settings.venue}, found none; "
+            f"{storage.shown_path()}: expected data of {wanted} of {settings.venue}, found none; "
             "collect (midas up, midas collect) or import some (midas import)"
         )
     if settings.as_json:
@@ -42,7 +42,7 @@ def stats(settings: Stats) -> int:
     for line in _notes(chosen):
         console.out.print(line, markup=False)
     total = sum(day.raw_bytes for day in chosen.values())
-    console.out.print(f"{len(chosen)} symbol-days, {console.size_text(total)} raw, {storage.root}")
+    console.out.print(f"{len(chosen)} symbol-days, {console.size_text(total)} raw, {storage.shown_path()}")
     return 0
 
 

@@ -82,19 +82,21 @@ def _stamp_ns(path: str) -> int | None:
 
 def _add_raw(storage: Storage, day: DayStats, files: list[str], hours: dict[int, dict[str, int]]) -> None:
     """Count a day's raw files. A file's span ends with its last change, at the latest where the next begins."""
-    sizes = storage.sizes(files)
-    day.raw_files, day.raw_bytes = len(files), sum(sizes)
+    stored = storage.find(files)
+    files = [path for path in files if path in stored]
+    day.raw_files, day.raw_bytes = len(files), sum(file.size for file in stored.values())
     day.growing_files = sum(path.endswith(OPEN_SUFFIX) for path in files)
-    infos = storage.fs.get_file_info([f"{storage.root}/{path}" for path in files])
-    rows = sorted((_stamp_ns(path) or 0, info.mtime_ns or 0) for path, info in zip(files, infos, strict=True))
+    rows = sorted((_stamp_ns(path) or 0, stored[path].mtime_ns) for path in files)
+    if not rows:
+        return  # deleted in the meantime
     last_ns = rows[0][0]
     for (first_ns, changed_ns), following in itertools.zip_longest(rows, rows[1:]):
         most_ns = (first_ns // HOUR_NS + 1) * HOUR_NS if following is None else following[0]
         last_ns = max(first_ns, min(changed_ns, most_ns))
         day.collected_s += (last_ns - first_ns) / 1e9
     day.span = datetime.fromtimestamp(rows[0][0] / 1e9, UTC), datetime.fromtimestamp(last_ns / 1e9, UTC)
-    for path, size in zip(files, sizes, strict=True):
-        hours.setdefault((_stamp_ns(path) or 0) // HOUR_NS, {})[path] = size
+    for path in files:
+        hours.setdefault((_stamp_ns(path) or 0) // HOUR_NS, {})[path] = stored[path].size
 
 
 def _add_table(storage: Storage, day: DayStats, table: str, path: str, ledger: list[LedgerRow]) -> None:
@@ -118,7 +120,7 @@ def _add_table(storage: Storage, day: DayStats, table: str, path: str, ledger: l
     except (pa.ArrowInvalid, OSError, pl.exceptions.ColumnNotFoundError) as error:
         reason = str(error).splitlines()[0]
         raise CorruptFileError(
-            f"{storage.root}/{path}: not a readable Parquet file of clean/{table} ({reason}); "
+            f"{storage.shown_path(path)}: not a readable Parquet file of clean/{table} ({reason}); "
             "delete it and rerun midas reconstruct"
         ) from None
 
@@ -164,8 +166,8 @@ def _doubt(
 ) -> None:
     """Note on each day which of its hours of raw are not, or no longer, what clean was made from."""
     noted: dict[int, dict[str, Any]] = {}
-    for path in storage.list_files(f"clean/manifest/venue={venue}/symbol={symbol}", ".json"):
-        entry = json.loads(storage.read_bytes(path))
+    for note in storage.read_many(storage.list_files(f"clean/manifest/venue={venue}/symbol={symbol}", ".json")):
+        entry = json.loads(note)
         noted[entry["hour"]] = entry
     stale: dict[date, int] = {}
     doubts: dict[date, set[str]] = {}

@@ -1,10 +1,13 @@
 """Fixtures shared by all tests: the real captures, one small Ray for the whole session."""
 
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.s3_server import Bucket, s3_server
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ["RAY_AUTH_MODE"] = "disabled"
@@ -23,9 +26,27 @@ def real_data() -> Path:
 @pytest.fixture(autouse=True)
 def _clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No setting of the developer's own environment or .env file reaches a test."""
-    for name in ("SYMBOL", "SYMBOLS", "DATA_DIR", "MODEL_DIR", "LOG_DIR", "RAY_ADDRESS"):
+    for name in ("SYMBOL", "SYMBOLS", "DATA_DIR", "SPOOL_DIR", "MODEL_DIR", "LOG_DIR", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    """The port of a local S3 server for the session."""
+    with s3_server() as port:
+        yield port
+
+
+@pytest.fixture
+def bucket(s3_port: int) -> Bucket:
+    """An empty bucket of the test's own."""
+    return Bucket(f"test-{uuid.uuid4().hex[:12]}", s3_port).create()
 
 
 @pytest.fixture(scope="session")

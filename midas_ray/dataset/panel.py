@@ -167,7 +167,7 @@ def _chosen_files(storage: Storage, venue: str, symbols: tuple[str, ...]) -> dic
     files = {symbol: paths for symbol, paths in sorted(files.items()) if paths}
     if not files:
         raise DataError(
-            f"{storage.data_dir}/features: expected feature files of {venue}, found none"
+            f"{storage.shown}/features: expected feature files of {venue}, found none"
             f"{storage.other_venues(('features',), venue)}; run midas features first"
         )
     unknown = [symbol for symbol in symbols if symbol not in files]

@@ -37,7 +37,7 @@ class Destination:
 
     def shown(self, suffix: str) -> str:
         """The path of a file, for people."""
-        return f"{self.storage.root}/{self.stem}{suffix}"
+        return self.storage.shown_path(f"{self.stem}{suffix}")
 
 
 def destination(data_dir: str, output: str | None) -> Destination:

@@ -40,7 +40,8 @@ def missing_hours(storage: Storage, plans: Sequence[SymbolPlan]) -> list[HourInp
     for plan in plans:
         starts = sorted({hour for day in plan.days for hour in day.own if hour in plan.hours})
         hours += [plan.hours[start] for start in starts]
-    return [hour for hour in hours if not storage.exists(statistics_path(hour))]
+    there = storage.existing(map(statistics_path, hours))
+    return [hour for hour in hours if statistics_path(hour) not in there]
 
 
 def day_notionals(plans: Sequence[SymbolPlan], spread: Spread) -> dict[tuple[str, int], tuple[float | None, int]]:
@@ -71,7 +72,8 @@ def compute(storage: Storage, plans: Sequence[SymbolPlan], spread: Spread) -> No
             quote, _ = notionals.get((plan.files.symbol, day.day_us), (None, 0))
             if quote is not None:
                 costs += [CostTask(hour, quote) for hour in _hours_of_day(plan, day.day_us)]
-    missing = [task for task in costs if not storage.exists(cost_path(task.hour, task.notional_quote))]
+    there = storage.existing(cost_path(task.hour, task.notional_quote) for task in costs)
+    missing = [task for task in costs if cost_path(task.hour, task.notional_quote) not in there]
     spread("costs", cost_task, missing)
     spread("features", light_task, [_symbol_task(plan, notionals) for plan in plans if plan.days])
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 def features(settings: Features) -> int:
     """Bring features/ up to date with clean/. Raises DataError, SchemaError, UsageError with one line."""
-    storage = Storage(settings.data_dir)
+    storage = Storage.of(settings)
     files = chosen_files(storage, settings)
     check_bars(files, settings.time_bucket_ms)
     price_source = reference_price(files)
@@ -51,13 +51,13 @@ def chosen_files(storage: Storage, settings: Features) -> list[SymbolFiles]:
     present = sorted({symbol for table in tables for symbol in storage.symbols(table, settings.venue)})
     if not present:
         raise DataError(
-            f"no clean data yet of {settings.venue} under {settings.data_dir}/clean"
+            f"no clean data yet of {settings.venue} under {storage.shown}/clean"
             f"{storage.other_venues(tables, settings.venue)}: run midas reconstruct (after collect or import) first"
         )
     missing = [symbol for symbol in settings.symbols if symbol not in present]
     if missing:
         raise DataError(
-            f"no clean data of {', '.join(missing)} under {settings.data_dir}/clean, found {', '.join(present)}: "
+            f"no clean data of {', '.join(missing)} under {storage.shown}/clean, found {', '.join(present)}: "
             "run midas reconstruct first"
         )
     return [symbol_files(storage, settings.venue, symbol) for symbol in settings.symbols or present]
@@ -79,7 +79,7 @@ class RaySpread:
     """Runs tasks as one Ray Data block each, inside a Ray session. Tasks and results travel as JSON."""
 
     def __init__(self, storage: Storage) -> None:
-        self._data_dir = storage.data_dir if "://" in storage.data_dir else storage.root
+        self._data_dir = storage.address
 
     def __call__(self, label: str, work: Callable[[Storage, T], Result], tasks: Sequence[T]) -> list[Result]:
         """Raises DataError naming every task that failed, after the others finished."""

@@ -24,7 +24,7 @@ def validate(settings: Validate) -> int:
     Raises DataError without clean data, CorruptFileError and SchemaError for a file that cannot be read, StorageError
     where the reports cannot be written: one line each, and no report.
     """
-    storage = Storage(settings.data_dir)
+    storage = Storage.of(settings)
     source = Source(storage, settings.venue, settings.symbols)
     reports, folder = (storage, "reports/") if settings.report_dir is None else (Storage(settings.report_dir), "")
     reports.check_writable()
@@ -32,7 +32,7 @@ def validate(settings: Validate) -> int:
     total = Findings()
     for quality in qualities:
         total.absorb(quality.findings)
-    context = Context(settings.venue, settings.data_dir, settings.strict, datetime.now(UTC))
+    context = Context(settings.venue, storage.shown, settings.strict, datetime.now(UTC))
     text = json.dumps(document(qualities, total, context), allow_nan=False)
     page = render(qualities, total, context)
     reports.write_bytes(f"{folder}data_quality.json", text.encode())
@@ -43,7 +43,7 @@ def validate(settings: Validate) -> int:
         out.print("no features yet: only the clean tables were checked (run midas features, then validate again)")
     out.print(verdict_of(total, settings.strict), markup=False)
     for name in ("data_quality.html", "data_quality.json"):
-        out.print(f"report: {reports.root}/{folder}{name}", markup=False)
+        out.print(f"report: {reports.shown_path(folder + name)}", markup=False)
     return 1 if total.failed(settings.strict) else 0
 
 

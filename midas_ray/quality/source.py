@@ -120,7 +120,7 @@ class Source:
         clean = {symbol: each for symbol, each in self.files.items() if any(each.get(name) for name in CLEAN_TABLES)}
         if not clean:
             other = f" for {venue} (found {', '.join(sorted(elsewhere))}: choose with --venue)" if elsewhere else ""
-            raise DataError(f"no clean data under {storage.data_dir}{other}; run midas reconstruct first")
+            raise DataError(f"no clean data under {storage.shown}{other}; run midas reconstruct first")
         unknown = [symbol for symbol in symbols if symbol not in clean]
         if unknown:
             raise UsageError(

@@ -3,7 +3,6 @@
 import bisect
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,9 +21,6 @@ SKEW_NS = 60 * 10**9
 
 PACK_BYTES = 64 * 2**20
 """Consecutive hours are packed into one task until their raw files reach this size."""
-
-_READERS = 16
-"""Manifests read at a time: each is a request where the data lie on an object store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +60,11 @@ class HourTask:
 def raw_files(storage: Storage, venue: str, symbol: str) -> list[RawFile]:
     """The symbol's raw files in order of their first line; of those that begin with the same one the largest first."""
     prefix = f"raw/venue={venue}/symbol={symbol}"
-    paths = [path for path in storage.list_files(prefix) if path.endswith((SUFFIX, OPEN_SUFFIX))]
     files = []
-    for path, stamp in zip(paths, storage.stamps(paths), strict=True):
-        first = path.rsplit("/", 1)[1].split("-")[0]
-        if first.isdecimal():
-            files.append(RawFile(path, int(first), int(stamp.partition("-")[0]), stamp))
+    for found in storage.listing(prefix):
+        first = found.path.rsplit("/", 1)[1].split("-")[0]
+        if found.path.endswith((SUFFIX, OPEN_SUFFIX)) and first.isdecimal():
+            files.append(RawFile(found.path, int(first), found.size, found.stamp))
     return sorted(files, key=lambda file: (file.first_recv_ns, -file.size, file.path))
 
 
@@ -169,8 +164,7 @@ def hour_path(table: str, venue: str, symbol: str, hour: int, suffix: str = ".pa
 def read_manifest(storage: Storage, venue: str, symbol: str) -> dict[int, dict[str, Any]]:
     """What earlier runs say of each hour: key, outputs, what was read. Hours whose outputs are gone are left out."""
     paths = storage.list_files(f"clean/manifest/venue={venue}/symbol={symbol}", ".json")
-    with ThreadPoolExecutor(_READERS) as readers:
-        entries: list[dict[str, Any]] = [json.loads(data) for data in readers.map(storage.read_bytes, paths)]
+    entries: list[dict[str, Any]] = [json.loads(data) for data in storage.read_many(paths)]
     tables = {output.partition("/venue=")[0] for entry in entries for output in entry["outputs"]}
     present = {path for table in tables for path in storage.list_files(f"{table}/venue={venue}/symbol={symbol}")}
     return {entry["hour"]: entry for entry in entries if present.issuperset(entry["outputs"])}

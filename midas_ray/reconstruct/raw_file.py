@@ -3,7 +3,7 @@
 import contextlib
 import io
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Self, cast
+from typing import Any, BinaryIO, Self, cast
 
 import msgspec
 import xxhash
@@ -84,9 +84,9 @@ class RawFileReader:
         self._digesting = _Digesting(cast(io.RawIOBase, stream))
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         self.digest = self._digesting.digest(self.file.size)
-        self._open.close()
+        self._open.__exit__(*error)
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
         """Blocks of whole lines. A growing file may end in the middle of a line or a frame; a sealed one may not."""

@@ -21,7 +21,7 @@ def reconstruct(settings: Reconstruct) -> int:
     Raises DataError after all was done that can be, naming every task that failed and every raw file that is damaged or
     holds frames of other symbols: one that an earlier run has met too, as long as it lies there unchanged.
     """
-    storage = Storage(settings.data_dir)
+    storage = Storage.of(settings)
     symbols = chosen_symbols(storage, settings)
     storage.check_writable()
     report = Reporter(storage, "processor")
@@ -66,14 +66,14 @@ def chosen_symbols(storage: Storage, settings: Reconstruct) -> list[str]:
     present = storage.symbols("raw", settings.venue)
     if not present:
         raise DataError(
-            f"no raw journals of {settings.venue} under {settings.data_dir}/raw"
+            f"no raw journals of {settings.venue} under {storage.shown}/raw"
             f"{storage.other_venues(('raw',), settings.venue)}; "
             "run midas collect, midas import or midas simulate --history first"
         )
     missing = [symbol for symbol in settings.symbols if symbol not in present]
     if missing:
         raise DataError(
-            f"no raw journals of {', '.join(missing)} under {settings.data_dir}/raw; found {', '.join(present)}"
+            f"no raw journals of {', '.join(missing)} under {storage.shown}/raw; found {', '.join(present)}"
         )
     return list(settings.symbols) or present
 
@@ -81,7 +81,7 @@ def chosen_symbols(storage: Storage, settings: Reconstruct) -> list[str]:
 def run_tasks(settings: Reconstruct, tasks: list[HourTask], note: Callable[[str], None]) -> list[Result]:
     """One task per pack of hours. A task that fails gives its error; the others go on."""
     book = {name: getattr(settings, name) for name in BookSettings.model_fields}
-    data_dir = Storage(settings.data_dir).root if "://" not in settings.data_dir else settings.data_dir
+    data_dir = Storage.of(settings).address
 
     def work(task: HourTask) -> Result:
         try:
