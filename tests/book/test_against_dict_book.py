@@ -1,6 +1,7 @@
 """Rows of the compiled replay against dict books on rough random markets: every column, whatever the chunks."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midas_ray.book import kernels as k
+from midas_ray.book import sync
 from midas_ray.book.events import DepthEvents
 from midas_ray.book.ladder import Snapshot
 from midas_ray.book.rows import RowChunk, RowSink
@@ -20,6 +22,18 @@ from tests.book.rough_market import Input, Opened, Rescaled, RoughMarket, Roughn
 LAST_MS = 10**9
 Answer = tuple[list[Row], list[tuple[int, int]], list[Hole]]
 """Rows, the known levels of both sides of each, and what the ledger says."""
+
+
+class Way(NamedTuple):
+    """How a market is fed: events at once, rows of a buffer, slots of the kernel's windows (0 without any, None as the
+    product chooses)."""
+
+    chunk: int
+    capacity: int
+    window_slots: int | None
+
+
+WAYS = (Way(1, 1000, None), Way(10**6, 1000, 0), Way(10**6, 1000, 256), Way(10**6, 1000, 16_384), Way(7, 3, 256))
 
 
 class Product:
@@ -125,12 +139,17 @@ def check(rough: Roughness, *, step_ms: int = 100, depth: int = 10, units: tuple
     replay = played(script, step_ms=step_ms, depth=depth)
     expected: Answer = (replay.rows, replay.known_levels, replay.holes)
     whole_book = (replay.book.bids, replay.book.asks)
-    for chunk, capacity in ((1, 1000), (10**6, 1000), (7, 3)):
-        product = Product(step_ms=step_ms, depth=depth, capacity=capacity, units=units)
-        for found, wanted in zip(product.feed(script, chunk), expected, strict=True):
-            assert found == wanted, (chunk, capacity)
+    for way in WAYS:
+        with pytest.MonkeyPatch.context() as patch:
+            if way.window_slots is not None:
+                patch.setattr(sync, "WINDOW_CHANGES", 0 if way.window_slots else 2**62)
+                patch.setattr(k, "WINDOW_SLOTS", way.window_slots)
+            product = Product(step_ms=step_ms, depth=depth, capacity=way.capacity, units=units)
+            answer = product.feed(script, way.chunk)
+        for found, wanted in zip(answer, expected, strict=True):
+            assert found == wanted, way
         if product.book.live:
-            assert product.whole_book() == whole_book, (chunk, capacity)
+            assert product.whole_book() == whole_book, way
     return expected[0]
 
 
