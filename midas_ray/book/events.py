@@ -43,6 +43,13 @@ class DepthEvents:
         return DepthEvents(self.table, self.keys * px, self.sides, self.sizes * sz)
 
 
+def check_ms(*moments_ms: int) -> None:
+    """Raises ValueError for an exchange time before 1970 or after 2099: it would end the clock of all that follows."""
+    for ms in moments_ms:
+        if not 0 <= ms < k.MAX_MS:
+            raise ValueError(f"expected a time in milliseconds from 1970 to 2099, found {ms}")
+
+
 def level_ints(levels: Iterable[Level], sign: int, scale: Scale) -> tuple[list[int], list[int]]:
     """(keys, sizes) of levels; sign is 1 for bids, -1 for asks. Raises ValueError for a price of 0."""
     keys, sizes = [], []
@@ -68,6 +75,7 @@ def decode_depth(
     previous_id = message.pu if has_pu else message.U - 1
     if clock_ms is None or previous_id is None:
         raise ValueError("expected T and pu in a depth event, found none")
+    check_ms(clock_ms)
     if message.u < message.U or previous_id >= message.U:
         raise ValueError(f"expected pu < U <= u, found pu={previous_id} U={message.U} u={message.u}")
     row = np.zeros((1, k.DEPTH_COLUMNS), np.int64)

@@ -28,6 +28,9 @@ WINDOW_SLOTS = 16_384
 MAX_DECIMALS = 10
 """Most decimals of a price or a size: more are taken for damage, which must not shrink the room before the point."""
 
+MAX_MS = 4_102_444_800_000
+"""Times from 2100 on are taken for damage: one of them would end the book's clock."""
+
 # What to do with a depth event.
 DROP, CONFIRM, APPLY, GAP = 0, 1, 2, 3
 
@@ -76,6 +79,7 @@ _N = np.frombuffer(b'","n":', np.uint8)
 _KIND = np.frombuffer(b',"kind":"', np.uint8)
 _WS = np.frombuffer(b'ws","payload":{', np.uint8)
 _STREAM = np.frombuffer(b'"stream":"', np.uint8)
+_LINE_END = np.frombuffer(b"}}\n", np.uint8)
 _DATA = np.frombuffer(b'","data":{', np.uint8)
 _BOOK_TICKER = np.frombuffer(b"@bookTicker", np.uint8)
 _EVENT = np.frombuffer(b'"e":"', np.uint8)
@@ -85,6 +89,7 @@ _AGG_TRADE = np.frombuffer(b'aggTrade"', np.uint8)
 _MARK = np.frombuffer(b'markPriceUpdate"', np.uint8)
 _FORCE = np.frombuffer(b'forceOrder"', np.uint8)
 _KLINE = np.frombuffer(b'kline"', np.uint8)
+_TICKER_EVENT = np.frombuffer(b'"e":"bookTicker"', np.uint8)
 _ST = np.frombuffer(b'st":', np.uint8)
 _MARKET = np.frombuffer(b'MARKET"', np.uint8)
 
@@ -482,7 +487,7 @@ def _depth(buf, at, end, symbol, clock_key, has_pu, px_decimals, sz_decimals, ke
         return _REFUSED, at, n_levels
     if not has_pu:
         row[DEPTH_PREV_ID] = row[DEPTH_FIRST_ID] - 1
-    if row[DEPTH_LAST_ID] < row[DEPTH_FIRST_ID] or row[DEPTH_PREV_ID] >= row[DEPTH_FIRST_ID]:
+    if row[DEPTH_LAST_ID] < row[DEPTH_FIRST_ID] or row[DEPTH_PREV_ID] >= row[DEPTH_FIRST_ID] or row[DEPTH_MS] >= MAX_MS:
         return _REFUSED, at, n_levels
     return _OK, at + 1, n_levels
 
@@ -556,7 +561,7 @@ def _trade(buf, at, end, symbol, is_agg, px_decimals, sz_decimals, row):
             return _REFUSED, at
         seen |= bit
     need = 63 | 512 | ((64 | 128) if is_agg else 0)
-    if (seen & need) != need or at >= end or buf[at] != _CLOSE or last_id < first_id:
+    if (seen & need) != need or at >= end or buf[at] != _CLOSE or last_id < first_id or row[TRADE_MS] >= MAX_MS:
         return _REFUSED, at
     row[TRADE_COUNT] = last_id - first_id + 1
     row[TRADE_AGG] = 1 if is_agg else 0
@@ -564,6 +569,42 @@ def _trade(buf, at, end, symbol, is_agg, px_decimals, sz_decimals, row):
     if row[TRADE_PX] == 0:
         row[TRADE_PRINT] = 0
     return _OK, at + 1
+
+
+@njit(cache=True)
+def _ticker(buf, at, end, symbol):
+    """Position after the `}` of a bookTicker whose first member is at `at`; -1 where the plain decoder has to judge."""
+    if _match(buf, at, _TICKER_EVENT):
+        at += len(_TICKER_EVENT)
+    else:  # spot has no `e`
+        at -= 1
+    seen = 0
+    while at < end and (buf[at] == _COMMA or (seen == 0 and buf[at] == _OPEN)):
+        if at + 5 >= end or buf[at + 1] != _QUOTE or not _is_key(buf[at + 2]):
+            return -1
+        key = buf[at + 2]
+        bit = 0
+        if buf[at + 3] != _QUOTE or buf[at + 4] != _COLON:
+            name = at + 2
+            at = _skip_string(buf, name, end)
+            if at < 0 or at >= end or buf[at] != _COLON or _is_unusual_st(buf, name):
+                return -1
+            at = _skip_scalar(buf, at + 1, end)
+        elif key == 115:  # s
+            bit = 1
+            at = _symbol_matches(buf, at + 6, end, symbol) if buf[at + 5] == _QUOTE else -1
+        elif key == 117 or key == 69 or key == 84:  # u, E, T
+            bit = 2 if key == 117 else 64 if key == 69 else 128
+            _, at = _integer(buf, at + 5, end)
+        elif key == 98 or key == 66 or key == 97 or key == 65:  # b, B, a, A
+            bit = 4 if key == 98 else 8 if key == 66 else 16 if key == 97 else 32
+            at = _skip_string(buf, at + 6, end) if buf[at + 5] == _QUOTE else -1
+        else:
+            at = _skip_scalar(buf, at + 5, end)
+        if at < 0 or seen & bit:
+            return -1
+        seen |= bit
+    return at + 1 if (seen & 63) == 63 and at < end and buf[at] == _CLOSE else -1
 
 
 @njit(cache=True)
@@ -644,16 +685,21 @@ def scan(
             code = LINE_FALLBACK
         else:
             combined = _match(buf, p, _STREAM)
-            ticker = False
+            is_ticker = False
             if combined:
                 stop = _skip_string(buf, p + len(_STREAM), end)
                 if stop < 0 or not _match(buf, stop - 1, _DATA):
                     p = -1
                 else:
-                    ticker = _match(buf, stop - 1 - len(_BOOK_TICKER), _BOOK_TICKER)
+                    is_ticker = _match(buf, stop - 1 - len(_BOOK_TICKER), _BOOK_TICKER)
                     p = stop - 1 + len(_DATA)
-            if ticker:
-                tickers += 1
+            if is_ticker:
+                p = _ticker(buf, p, end, symbol)
+                if p >= 0 and _match(buf, p, _LINE_END):
+                    tickers += 1
+                    line_end = p + 2
+                else:
+                    code = LINE_FALLBACK
             elif p < 0 or not _match(buf, p, _EVENT):
                 code = LINE_FALLBACK
             else:

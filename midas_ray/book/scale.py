@@ -7,6 +7,9 @@ import numpy.typing as npt
 
 from midas_ray.book.kernels import MAX_DECIMALS
 
+_EXACT = 2**53
+"""Integers up to here are doubles."""
+
 
 class ScaleTooSmallError(Exception):
     """A number needs more decimals than the scale holds; `scale` is the smallest that holds both."""
@@ -60,11 +63,19 @@ class Scale:
 
     def px_float(self, values: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Prices in quote units: integer / 10^k, correctly rounded."""
-        return values / float(10**self.px_decimals)
+        return _quotients(values, 10**self.px_decimals)
 
     def sz_float(self, values: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Sizes in base units: integer / 10^k, correctly rounded."""
-        return values / float(10**self.sz_decimals)
+        return _quotients(values, 10**self.sz_decimals)
+
+
+def _quotients(values: npt.NDArray[np.int64], power: int) -> npt.NDArray[np.float64]:
+    """values / power, each rounded once: so that the scale that a replay has reached does not show in any bit."""
+    found = values / float(power)
+    for at in zip(*np.nonzero((values > _EXACT) | (values < -_EXACT)), strict=True):
+        found[at] = int(values[at]) / power  # numpy would round such an integer before it divides
+    return found
 
 
 def _decimals(text: str) -> int:

@@ -1,5 +1,6 @@
 """From raw journal blocks to typed tables: the strict compiled scan, and the plain decoder for lines it refuses."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas_ray.book import kernels as k
-from midas_ray.book.events import DepthEvents, IntArray, decode_depth
+from midas_ray.book.events import DepthEvents, IntArray, check_ms, decode_depth
 from midas_ray.book.scale import Scale, ScaleTooSmallError
 from midas_ray.capture.journal import JournalLine, decode_line
 from midas_ray.errors import DataError
@@ -21,6 +22,7 @@ _decode_agg_trade = msgspec.json.Decoder(AggTrade).decode
 _decode_mark = msgspec.json.Decoder(MarkPrice).decode
 _decode_force = msgspec.json.Decoder(ForceOrder).decode
 _decode_kline = msgspec.json.Decoder(Kline).decode
+_NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,18})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,27 +97,15 @@ class BlockReader:
         """Depth events and the lines between them, in order."""
         done = 0
         for start, end, depth_row, code in other.tolist():
-            line = block[start:end]
-            if code == k.LINE_CONTROL or code == k.LINE_FALLBACK:
-                if depth_row > done:
-                    yield Batch(scale, depth=_part(events, done, depth_row))
-                    done = depth_row
-                yield from self._plain(line)
-            else:
-                yield self._typed(line, code)
+            batches = list(self._plain(block[start:end]))
+            # Marks and the like say nothing of the book: it need not be cut at each of them.
+            cuts = code in (k.LINE_CONTROL, k.LINE_FALLBACK) or any(batch.depth is not None for batch in batches)
+            if cuts and depth_row > done:
+                yield Batch(scale, depth=_part(events, done, depth_row))
+                done = depth_row
+            yield from batches
         if len(events) > done:
             yield Batch(scale, depth=_part(events, done, len(events)))
-
-    def _typed(self, line: bytes, code: int) -> Batch:
-        try:
-            if code == k.LINE_FORCE:  # one of an all-market stream says inside whose it is
-                return self._decoded(decode_line(line))
-            data = frame_message(bytes(decode_line(line).payload))
-            if code == k.LINE_MARK:
-                return Batch(self.scale, marks=(_decode_mark(data),))
-            return Batch(self.scale, klines=(_decode_kline(data),))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return Batch(self.scale, undecodable=1)
 
     def _plain(self, raw: bytes) -> Iterator[Batch]:
         """One line through the plain decoder; widens the scale where it must."""
@@ -162,16 +152,43 @@ class BlockReader:
         if kind == "aggTrade":
             return Batch(self.scale, trades=agg_trade_row(_decode_agg_trade(data), line.recv_ns, self.scale))
         if kind == "markPrice":
-            return Batch(self.scale, marks=(_decode_mark(data),))
+            return Batch(self.scale, marks=(_checked_mark(_decode_mark(data)),))
         if kind == "forceOrder":
-            return Batch(self.scale, forced=(_decode_force(data),))
+            return Batch(self.scale, forced=(_checked_order(_decode_force(data)),))
         if kind == "kline":
-            return Batch(self.scale, klines=(_decode_kline(data),))
+            return Batch(self.scale, klines=(_checked_kline(_decode_kline(data)),))
         return Batch(self.scale, tickers=1)
+
+
+def _checked_mark(mark: MarkPrice) -> MarkPrice:
+    check_ms(mark.E, mark.T)
+    _check_numbers(mark.p, mark.i, *([mark.r.removeprefix("-")] if mark.r else []))
+    return mark
+
+
+def _checked_order(order: ForceOrder) -> ForceOrder:
+    check_ms(order.E, order.o.T)
+    _check_numbers(order.o.p, order.o.ap, order.o.z)
+    return order
+
+
+def _checked_kline(kline: Kline) -> Kline:
+    bar = kline.k
+    check_ms(bar.t)
+    _check_numbers(bar.o, bar.h, bar.l, bar.c, bar.v, bar.q, bar.V, bar.Q)
+    return kline
+
+
+def _check_numbers(*texts: str) -> None:
+    """Raises ValueError for what Python's float takes beyond plain decimal numbers (nan, 1_000, 1e5)."""
+    for text in texts:
+        if _NUMBER.fullmatch(text) is None:
+            raise ValueError(f"expected a plain decimal number, found {text!r}")
 
 
 def trade_row(trade: Trade, recv_ns: int, scale: Scale) -> npt.NDArray[np.int64]:
     """(1, TRADE_COLUMNS) of a trade; a print has X absent or MARKET and p > 0. Raises as `Scale.px_int`."""
+    check_ms(trade.T)
     px, qty = scale.px_int(trade.p), scale.sz_int(trade.q)
     is_print = trade.X in (None, "MARKET") and px > 0
     return np.array([[recv_ns, trade.T, trade.t, px, qty, trade.m, 1, is_print, 0, trade.t]], np.int64)
@@ -181,6 +198,7 @@ def agg_trade_row(trade: AggTrade, recv_ns: int, scale: Scale) -> npt.NDArray[np
     """(1, TRADE_COLUMNS) of an aggregate trade. Raises ScaleTooSmallError, ValueError."""
     if trade.l < trade.f:
         raise ValueError(f"expected f <= l in aggTrade, found f={trade.f} l={trade.l}")
+    check_ms(trade.T)
     px, qty = scale.px_int(trade.p), scale.sz_int(trade.q)
     count = trade.l - trade.f + 1
     return np.array([[recv_ns, trade.T, trade.a, px, qty, trade.m, count, px > 0, 1, trade.l]], np.int64)

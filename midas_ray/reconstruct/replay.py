@@ -167,7 +167,7 @@ class HourReplay:
             self._trades.add(batch.scale, batch.trades)
             self._reach(int(batch.trades[:, k.TRADE_MS].min()), int(batch.trades[:, k.TRADE_MS].max()))
             hours, agg = batch.trades[:, k.TRADE_MS] // HOUR_MS, batch.trades[:, k.TRADE_AGG] == 1
-            for hour in range(int(hours.min()), int(hours.max()) + 1):
+            for hour in np.unique(hours).tolist():
                 inside = hours == hour
                 if (inside & agg).any():
                     self._saw(hour, "aggTrade")

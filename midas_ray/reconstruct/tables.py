@@ -75,12 +75,13 @@ def _fewest_decimals(frame: pl.DataFrame, most: int) -> int:
 
 
 def each_id_once(trades: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Trades in order of id, the first of each."""
+    """Trades in order of id, of each the one that was received first, in whatever order they were read."""
     ids = trades[:, k.TRADE_ID]
     if (np.diff(ids) > 0).all():  # nearly always: skip the sort
         return trades
-    _, first = np.unique(ids, return_index=True)
-    return trades[first]
+    ordered = trades[np.lexsort((trades[:, k.TRADE_MS], trades[:, k.TRADE_RECV_NS], ids))]
+    _, first = np.unique(ordered[:, k.TRADE_ID], return_index=True)
+    return ordered[first]
 
 
 def trades_frame(trades: npt.NDArray[np.int64], symbol: str, scale: Scale) -> pl.DataFrame:

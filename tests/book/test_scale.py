@@ -38,3 +38,12 @@ def test_floats_are_correctly_rounded() -> None:
     values = np.array([6180020, 1, 10**15 + 1], np.int64)
     assert Scale(2, 3).px_float(values).tolist() == [61800.2, 0.01, 10000000000000.01]
     assert Scale(2, 3).sz_float(values).tolist() == [6180.02, 0.001, 1000000000000.001]
+
+
+@given(st.lists(st.integers(-(10**18), 10**18), min_size=1, max_size=5), st.integers(0, MAX_DECIMALS))
+def test_each_float_is_rounded_once_at_whatever_scale(values: list[int], decimals: int) -> None:
+    """The integer of a wider scale stands for the same number, and for the same bits."""
+    found = Scale(decimals, 0).px_float(np.array(values, np.int64)).tolist()
+    assert found == [value / 10**decimals for value in values]  # Python rounds an exact quotient once
+    table = np.array([values, values], np.int64)
+    assert Scale(0, decimals).sz_float(table).tolist() == [found, found]
