@@ -113,13 +113,13 @@ def shuffled(draw: st.DrawFn, event: str, members: dict[str, Any]) -> dict[str, 
 def messages(draw: st.DrawFn, spot: bool = False) -> dict[str, Any]:
     kind = draw(st.sampled_from(["depthUpdate", "trade", "aggTrade"]))
     ids = sorted(draw(st.lists(st.integers(1, 10**13), min_size=3, max_size=3, unique=True)))
-    common = {"E": draw(st.integers(1, 2**42)), "s": "BTCUSDT"} | draw(unknown)
+    common = {"E": draw(st.integers(1, k.MAX_MS - 1)), "s": "BTCUSDT"} | draw(unknown)
     if kind == "depthUpdate":
         members = common | {"U": ids[1], "u": ids[2], "b": draw(levels), "a": draw(levels)}
         if not spot:
-            members |= {"pu": ids[0], "T": draw(st.integers(1, 2**42))}
+            members |= {"pu": ids[0], "T": draw(st.integers(1, k.MAX_MS - 1))}
         return shuffled(draw, kind, members)
-    members = common | {"T": draw(st.integers(1, 2**42)), "p": draw(decimals), "q": draw(decimals)}
+    members = common | {"T": draw(st.integers(1, k.MAX_MS - 1)), "p": draw(decimals), "q": draw(decimals)}
     members |= {"m": draw(st.booleans())}
     if kind == "aggTrade":
         return shuffled(draw, kind, members | {"a": ids[0], "f": ids[1], "l": ids[2]})
