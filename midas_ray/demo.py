@@ -11,6 +11,7 @@ from midas_ray import settings as s
 from midas_ray.console import out
 from midas_ray.errors import MidasError, StorageError, UsageError
 from midas_ray.ray_session import ray_session
+from midas_ray.storage import Storage
 
 SYMBOL = "btcusdt"
 HISTORY_START = "2026-01-05T00:00:00Z"
@@ -22,6 +23,8 @@ _MARKER = ".midas-demo"
 
 def demo(settings: s.Demo) -> int:
     """Run all stages. Raises MidasError with one line; leaves no process behind, also when interrupted."""
+    if "://" in settings.data_dir:
+        raise UsageError(f"midas demo: --data-dir {Storage(settings.data_dir).shown}: expected a local folder")
     root = _fresh_folder(Path(settings.data_dir).resolve())
     started = time.monotonic()
     with ray_session(s.RaySettings.model_construct(num_cpus=os.cpu_count())):

@@ -13,8 +13,9 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from midas_ray import console
+from midas_ray.errors import StorageError
 from midas_ray.settings import Doctor
-from midas_ray.storage import Storage
+from midas_ray.storage import WRITER_NOTE, Storage
 
 LEAST_PYTHON = (3, 11)
 LEAST_MEMORY_GB = 4.0
@@ -39,7 +40,7 @@ def doctor(settings: Doctor) -> int:
         *check_packages(),
         check_cores(os.cpu_count() or 1),
         check_memory(_memory_bytes()),
-        check_disk(Storage(settings.data_dir)),
+        *check_data_dir(Storage.of(settings)),
         check_gpu(),
         *(check_port(port, use) for port, use in PORTS.items()),
     ]
@@ -114,18 +115,30 @@ def check_memory(n_bytes: int) -> Finding:
     return Finding("memory", console.size_text(n_bytes), ok, f"expected {LEAST_MEMORY_GB:.0f} GB or more")
 
 
-def check_disk(storage: Storage) -> Finding:
-    """Free space where DATA_DIR lies, or will lie."""
-    if not storage.is_local:
-        return Finding("DATA_DIR", storage.data_dir, None)
-    folder = storage.local_path()
-    while not folder.is_dir():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    writable = os.access(folder, os.W_OK)
-    found = f"{storage.root}, {console.size_text(free)} free" + ("" if writable else ", not writable")
-    advice = f"expected a writable folder with {LEAST_DISK_GB:.0f} GB free: choose another --data-dir or make room"
-    return Finding("DATA_DIR", found, writable and free >= LEAST_DISK_GB * 1e9, advice)
+def check_data_dir(storage: Storage) -> list[Finding]:
+    """DATA_DIR; where it is an object store, the spool on this machine too."""
+    if storage.is_local:
+        return [check_disk("DATA_DIR", storage.local_path(), "--data-dir")]
+    spool = check_disk("spool", storage.work_folder, "--spool-dir")
+    try:
+        storage.check_writable()
+        storage.read_bytes(WRITER_NOTE)
+        storage.list_files(".midas")
+    except StorageError as error:
+        return [Finding("DATA_DIR", str(error), False), spool]
+    return [Finding("DATA_DIR", f"{storage.shown}, can be listed, read and written", True), spool]
+
+
+def check_disk(name: str, folder: Path, flag: str) -> Finding:
+    """Free space where a folder lies, or will lie. flag: what chooses it."""
+    there = folder
+    while not there.is_dir():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    writable = os.access(there, os.W_OK)
+    found = f"{folder}, {console.size_text(free)} free" + ("" if writable else ", not writable")
+    advice = f"expected a writable folder with {LEAST_DISK_GB:.0f} GB free: choose another {flag} or make room"
+    return Finding(name, found, writable and free >= LEAST_DISK_GB * 1e9, advice)
 
 
 def check_gpu() -> Finding:

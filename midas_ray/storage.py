@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import io
 import os
 import posixpath
 import tempfile
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, BinaryIO, Self, cast
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -229,14 +230,10 @@ class Storage:
             yield stream
 
     @contextlib.contextmanager
-    def open_stream(self, relative: str) -> Iterator[pa.NativeFile]:
-        """A file to read from its start to its end in small pieces; a name that ends in .zst is not unpacked."""
-        size = None if self.is_local else STREAM_BYTES
-        with (
-            self._store_errors(),
-            self.fs.open_input_stream(self._full(relative), compression=None, buffer_size=size) as stream,
-        ):
-            yield stream
+    def open_stream(self, relative: str) -> Iterator[BinaryIO]:
+        """A file to read from its start to its end in small pieces, for the most part: a request brings 4 MiB."""
+        with self.open_input(relative) as stream, io.BufferedReader(cast(io.RawIOBase, stream), STREAM_BYTES) as reader:
+            yield cast(BinaryIO, reader)
 
     @contextlib.contextmanager
     def atomic_output(self, relative: str) -> Iterator[IO[bytes] | pa.NativeFile]:

@@ -1,11 +1,8 @@
 """Surveyed captures through the recorder into raw journals, in a temporary folder until all is done."""
 
 import itertools
-import os
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -16,7 +13,6 @@ from midas_ray.importers.entries import LineFormat, rest_path, rest_symbol
 from midas_ray.importers.merge import merged, restarts
 from midas_ray.importers.survey import FileSurvey, Frame
 from midas_ray.settings import Import
-from midas_ray.storage import Storage
 from midas_ray.venues.base import StreamKind, Venue
 
 CONNECTION = "import"
@@ -91,29 +87,6 @@ def check_snapshots(capture: SymbolCapture) -> None:
             f"{capture.symbol}: expected a REST depth snapshot (lastUpdateId) beside {capture.kinds['depth']:,} depth "
             "events, found none, so that the book cannot start; add the file that holds it"
         )
-
-
-@contextmanager
-def staging(storage: Storage) -> Iterator[Path]:
-    """A folder beside the data, on the same disk, that is gone when the block ends, or at the next import if killed."""
-    folder = storage.local_path(f".tmp-import-{os.getpid()}")
-    for left in (folder, *folder.parent.glob(".tmp-import-*")):
-        if left == folder or not _is_running(int(left.name.rpartition("-")[2])):
-            shutil.rmtree(left, ignore_errors=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 class JournalImport:

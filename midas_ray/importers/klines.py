@@ -42,13 +42,13 @@ def import_klines(settings: Import, storage: Storage, paths: list[Path]) -> int:
                     hours, unchanged = hours + 1, unchanged + (written is None)
                     progress.advance(writing)
                 lines.append(_summary(symbol, sources, bars, hours, unchanged))
-            for temporary, final in staged:
-                storage.publish(temporary, final)
+            while staged:
+                storage.publish(*staged[0])
+                del staged[0]
         finally:
             for temporary, _ in staged:
-                if storage.exists(temporary):
-                    with contextlib.suppress(OSError):
-                        storage.delete(temporary)
+                with contextlib.suppress(OSError):
+                    storage.delete(temporary)
     for line in lines:
         console.out.print(line)
     return 0

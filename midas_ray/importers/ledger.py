@@ -38,10 +38,9 @@ class Ledger:
     def is_up_to_date(self, sources: Iterable[str]) -> bool:
         """Whether these sources were all imported, and what was made of them is still there."""
         wanted = set(sources)
-        return any(
-            wanted <= note.sources.keys() and all(map(self._storage.exists, note.files))
-            for note in self._notes.values()
-        )
+        notes = [note for note in self._notes.values() if wanted <= note.sources.keys()]
+        there = self._storage.existing(path for note in notes for path in note.files)
+        return any(there.issuperset(note.files) for note in notes)
 
     def check_free(self, first_ns: int, last_ns: int, sources: Iterable[str]) -> None:
         """Raises DataError where journals that these sources do not replace overlap [first_ns, last_ns]."""
@@ -65,7 +64,7 @@ class Ledger:
         Gives their paths relative to DATA_DIR.
         """
         for path, note in self._replaced(sources).items():
-            for old in filter(self._storage.exists, note.files):
+            for old in self._storage.existing(note.files):
                 self._storage.delete(old)
             self._storage.delete(path)
         files = [str(journal.relative_to(staged)) for journal in sorted(staged.rglob(f"*{SUFFIX}"))]
@@ -74,9 +73,7 @@ class Ledger:
         note = ImportNote(fmt, sources, files)
         self._storage.write_bytes(f"{self._folder}/{name}.json", msgspec.json.encode(note))
         for relative in files:
-            target = self._storage.local_path(relative)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (staged / relative).rename(target)
+            self._storage.adopt(staged / relative, relative)
         return files
 
     def _replaced(self, sources: Iterable[str]) -> dict[str, ImportNote]:
@@ -86,7 +83,7 @@ class Ledger:
     def _last_frame_ns(self, path: str) -> int:
         """Receive time of the last line of a journal, which begins before some hour's end."""
         line = b""
-        with self._storage.open_input(path) as stream:
+        with self._storage.open_stream(path) as stream:
             for block in read_blocks(stream, path):
                 line = block[block.rfind(b"\n", 0, len(block) - 1) + 1 :]
         return int(line[len(b'{"recv_ns":') :].partition(b",")[0])

@@ -1,6 +1,7 @@
 """`midas import`: other people's archives into raw journals (lines, cryptofeed) or clean bars (klines)."""
 
 from midas_ray import console
+from midas_ray.build_folder import build_folder
 from midas_ray.errors import DataError, UsageError
 from midas_ray.importers.entries import CRYPTOFEED, LINES, LineFormat
 from midas_ray.importers.journals import (
@@ -9,7 +10,6 @@ from midas_ray.importers.journals import (
     SymbolCapture,
     captures,
     check_snapshots,
-    staging,
 )
 from midas_ray.importers.klines import import_klines
 from midas_ray.importers.ledger import Ledger
@@ -28,12 +28,11 @@ def import_archives(settings: Import) -> int:
 
     Raises UsageError for absent files and symbols, DataError for what the files hold, StorageError.
     """
-    storage = Storage(settings.data_dir)
+    storage = Storage.of(settings)
     paths = check_paths(settings.paths)
     if settings.format == "klines":
         return import_klines(settings, storage, paths)
     fmt, venue = _FORMATS[settings.format], get_venue(settings.venue)
-    storage.local_path()
     with console.progress_bar() as progress:
         reading = progress.add_task("reading files", total=len(paths))
         files: list[FileSurvey] = []
@@ -58,7 +57,7 @@ def import_archives(settings: Import) -> int:
             return 0
         storage.check_writable()
         writing = progress.add_task("importing lines", total=sum(file.lines for file in files))
-        with staging(storage) as folder:
+        with build_folder(storage, "import") as folder:
             work = JournalImport(venue, files, fmt, wanted, folder, settings)
             work.run(lambda lines: progress.advance(writing, lines))
             for symbol, capture in wanted.items():

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from midas_ray.build_folder import build_folder
 from midas_ray.errors import UsageError
 from midas_ray.simulate.symbol_history import SymbolHistory
 from midas_ray.storage import Storage
@@ -43,7 +44,7 @@ def check_free(storage: Storage, venue: str, symbols: tuple[str, ...], start_ns:
     for partition in storage.partitions("raw"):
         if partition.venue == venue and partition.symbol in symbols and first <= partition.date <= last:
             raise UsageError(
-                f"DATA_DIR {storage.data_dir}: expected no raw files of {partition.symbol} from {first} to {last}, "
+                f"DATA_DIR {storage.shown}: expected no raw files of {partition.symbol} from {first} to {last}, "
                 f"found some of {partition.date}; choose another --data-dir or --start"
             )
 
@@ -51,29 +52,30 @@ def check_free(storage: Storage, venue: str, symbols: tuple[str, ...], start_ns:
 def write_history(
     data_dir: str, venue: str, symbols: tuple[str, ...], seed: int, start_ns: int, duration_s: float,
     *, level_changes: float = 20.0, compression_level: int = 3, max_bytes: int = 512 * 2**20,
-    on_hour: Callable[[str], None] = lambda _symbol: None,
+    on_hour: Callable[[str], None] = lambda _symbol: None, spool_dir: str | None = None,
 ) -> HistorySummary:  # fmt: skip
     """Raw journals of `symbols` from `start_ns` (UTC ns) for `duration_s`, the truth beside them in `truth/`.
 
     level_changes: mean distinct level changes in 100 ms: 20 a thin market, 105 like BTC. on_hour: called with the
     symbol after each hour. The same arguments give the same bytes for a symbol, whatever symbols stand around it.
-    Raises UsageError, StorageError.
+    spool_dir: as in `Storage`; journals grow there and are uploaded one by one. Raises UsageError, StorageError.
     """
-    storage = Storage(data_dir)
+    storage = Storage(data_dir, spool_dir)
     storage.check_writable()
     end_ns = start_ns + int(duration_s * 1e9)
     check_free(storage, venue, symbols, start_ns, end_ns)
     began = time.perf_counter()
     messages = level_count = json_bytes = file_bytes = 0
-    for symbol in symbols:
-        history = SymbolHistory(
-            storage, get_venue(venue), symbol, seed, start_ns, end_ns,
-            level_changes=level_changes, compression_level=compression_level, max_bytes=max_bytes,
-        )  # fmt: skip
-        history.write(lambda symbol=symbol: on_hour(symbol))  # type: ignore[misc]
-        messages += history.messages
-        level_count += history.level_changes
-        json_bytes += history.sink.json_bytes
-        file_bytes += history.sink.file_bytes
+    with build_folder(storage, "history") as folder:
+        for symbol in symbols:
+            history = SymbolHistory(
+                storage, folder, get_venue(venue), symbol, seed, start_ns, end_ns,
+                level_changes=level_changes, compression_level=compression_level, max_bytes=max_bytes,
+            )  # fmt: skip
+            history.write(lambda symbol=symbol: on_hour(symbol))  # type: ignore[misc]
+            messages += history.messages
+            level_count += history.level_changes
+            json_bytes += history.sink.json_bytes
+            file_bytes += history.sink.file_bytes
     elapsed_s = time.perf_counter() - began
     return HistorySummary(len(symbols), duration_s, messages, level_count, json_bytes, file_bytes, elapsed_s)

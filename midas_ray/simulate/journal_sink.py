@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from midas_ray.capture.journal_file import JournalFile
+from midas_ray.storage import Storage
 
 MOST_PENDING = 8
 """Blocks that may wait for the thread, which bounds memory."""
 
 
 class JournalSink:
-    """One symbol's journal files, one after the other, each started by `open`.
+    """One symbol's journal files, one after the other, each started by `open`, made in `folder` and moved into the data
+    folder once it is sealed.
 
     What goes wrong in the thread is raised by a later call, by `close` at the latest. Raises StorageError.
     """
 
-    def __init__(self, root: Path, venue: str, symbol: str, level: int) -> None:
-        self._root, self._venue, self._symbol, self._level = root, venue, symbol, level
+    def __init__(self, storage: Storage, folder: Path, venue: str, symbol: str, level: int) -> None:
+        self._storage, self._folder = storage, folder
+        self._venue, self._symbol, self._level = venue, symbol, level
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._pending: deque[Future[Any]] = deque()
         self._file: JournalFile | None = None
@@ -30,7 +33,7 @@ class JournalSink:
     def open(self, first_recv_ns: int) -> None:
         """Seal the file before, if there is one, and begin the next."""
         self._seal()
-        self._file = JournalFile(self._root, self._venue, self._symbol, first_recv_ns, level=self._level)
+        self._file = JournalFile(self._folder, self._venue, self._symbol, first_recv_ns, level=self._level)
         self._file_json_bytes = 0
 
     def put(self, data: bytes, recv_ns: int) -> None:
@@ -56,6 +59,7 @@ class JournalSink:
     def close(self) -> None:
         """Seal the last file and end the thread."""
         self._seal()
+        self._wait(0)
         self._pool.shutdown()
 
     def abandon(self) -> None:
@@ -67,8 +71,9 @@ class JournalSink:
     def _seal(self) -> None:
         self._wait(0)
         if self._file is not None:
-            self.file_bytes += self._file.close().stat().st_size
-            self._file = None
+            path, self._file = self._file.close(), None
+            self.file_bytes += path.stat().st_size
+            self.submit(self._storage.adopt, path, str(path.relative_to(self._folder)))
 
     def _wait(self, most: int) -> None:
         while len(self._pending) > most:

@@ -93,6 +93,7 @@ def _write(settings: Simulate, duration_s: float) -> None:
             compression_level=settings.compression_level,
             max_bytes=settings.journal_max_mb * 2**20,
             on_hour=lambda symbol: bar.advance(tasks[symbol]),
+            spool_dir=settings.spool_dir,
         )
     console.out.print(f"{', '.join(settings.symbols)}: {duration_s / 3600:g} h of history: {summary}")
 

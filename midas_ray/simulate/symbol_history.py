@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,10 +45,10 @@ class _Delivery:
 
 
 class SymbolHistory:
-    """Writes one symbol's journal and truth from `start_ns` to `end_ns` (receive time, UTC)."""
+    """Writes one symbol's journal and truth from `start_ns` to `end_ns` (receive time, UTC). Files grow in `folder`."""
 
     def __init__(
-        self, storage: Storage, venue: Venue, symbol: str, seed: int, start_ns: int, end_ns: int,
+        self, storage: Storage, folder: Path, venue: Venue, symbol: str, seed: int, start_ns: int, end_ns: int,
         *, level_changes: float, compression_level: int, max_bytes: int,
     ) -> None:  # fmt: skip
         self._storage, self._venue, self._max_bytes, self._end_ns = storage, venue, max_bytes, end_ns
@@ -65,7 +66,7 @@ class SymbolHistory:
         self._segment: lines.Segment | None = None
         self._delivery: _Delivery | None = None
         self._hour = start_ns // HOUR_NS
-        self.sink = JournalSink(storage.local_path(), venue.name, symbol, compression_level)
+        self.sink = JournalSink(storage, folder, venue.name, symbol, compression_level)
 
     def _prepare_writer(self, start_ns: int, seed: int) -> None:
         ints, values = self._ints, self._writer.values
