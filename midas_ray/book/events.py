@@ -1,6 +1,6 @@
 """Depth events as integer tables: what the scan makes of raw bytes, and the plain decoder of typed messages."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,9 @@ from midas_ray.book.scale import Scale
 from midas_ray.venues.messages import DepthUpdate, Level
 
 IntArray = npt.NDArray[np.int64]
+
+MANY_LEVELS = 32
+"""A snapshot's side, not a message's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,15 @@ def check_ms(*moments_ms: int) -> None:
             raise ValueError(f"expected a time in milliseconds from 1970 to 2099, found {ms}")
 
 
-def level_ints(levels: Iterable[Level], sign: int, scale: Scale) -> tuple[list[int], list[int]]:
+def level_ints(
+    levels: Sequence[Level], sign: int, scale: Scale
+) -> tuple[Sequence[int] | IntArray, Sequence[int] | IntArray]:
     """(keys, sizes) of levels; sign is 1 for bids, -1 for asks. Raises ValueError for a price of 0."""
+    if len(levels) >= MANY_LEVELS:
+        px_ints = _many_ints([px for px, _ in levels], scale.px_decimals)
+        sz_ints = _many_ints([size for _, size in levels], scale.sz_decimals)
+        if px_ints is not None and sz_ints is not None and px_ints.all():
+            return sign * px_ints, sz_ints
     keys, sizes = [], []
     for px_text, sz_text in levels:
         px = scale.px_int(px_text)
@@ -60,6 +70,13 @@ def level_ints(levels: Iterable[Level], sign: int, scale: Scale) -> tuple[list[i
         keys.append(sign * px)
         sizes.append(scale.sz_int(sz_text))
     return keys, sizes
+
+
+def _many_ints(texts: list[str], decimals: int) -> IntArray | None:
+    """All of them at once; None where one has to be looked at by itself."""
+    found = np.empty(len(texts), np.int64)
+    text = np.frombuffer(('"'.join(texts) + '"').encode(), np.uint8)
+    return found if k.read_decimals(text, decimals, found) else None
 
 
 def decode_depth(
@@ -87,7 +104,7 @@ def decode_depth(
     row[0, k.DEPTH_LEVELS_END] = len(bid_keys) + len(ask_keys)
     return DepthEvents(
         row,
-        np.array(bid_keys + ask_keys, np.int64),
+        np.concatenate([bid_keys, ask_keys], dtype=np.int64),
         np.array([0] * len(bid_keys) + [1] * len(ask_keys), np.int8),
-        np.array(bid_sizes + ask_sizes, np.int64),
+        np.concatenate([bid_sizes, ask_sizes], dtype=np.int64),
     )

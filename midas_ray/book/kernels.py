@@ -108,15 +108,100 @@ _PAIRS_LOW = np.uint64(100 + (1_000_000 << 32))
 _PAIRS_HIGH = np.uint64(1 + (10_000 << 32))
 
 
+@intrinsic
+def _leading_zeros(_context, _value):
+    """Zero bits above the highest one of a uint64 that is not 0."""
+
+    def generate(context, builder, _signature, args):
+        return builder.ctlz(args[0], context.get_constant(types.boolean, False))
+
+    return types.uint64(types.uint64), generate
+
+
+@intrinsic
+def _trailing_zeros(_context, _value):
+    """Zero bits below the lowest one of a uint64 that is not 0."""
+
+    def generate(context, builder, _signature, args):
+        return builder.cttz(args[0], context.get_constant(types.boolean, False))
+
+    return types.uint64(types.uint64), generate
+
+
+def _unaligned_load(context, builder, signature, args, kind):
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    start = builder.gep(array.data, [args[1]])
+    loaded = builder.load(builder.bitcast(start, kind.as_pointer()))
+    loaded.align = 1
+    return loaded
+
+
+@intrinsic
+def _eight_bytes(_context, buf, at):
+    """The bytes at `at` to `at + 7` of a contiguous uint8 array as a uint64, the first one lowest; no bounds check."""
+
+    def generate(context, builder, signature, args):
+        return _unaligned_load(context, builder, signature, args, ir.IntType(64))
+
+    return types.uint64(buf, at), generate
+
+
+def _where_in_64(context, builder, signature, args, char):
+    vector = ir.VectorType(ir.IntType(8), 64)
+    loaded = _unaligned_load(context, builder, signature, args, vector)
+    found = builder.icmp_unsigned("==", loaded, ir.Constant(vector, [char] * 64))
+    return builder.bitcast(found, ir.IntType(64))
+
+
+@intrinsic
+def _quotes_in_64(_context, buf, at):
+    """Which of the bytes at `at` to `at + 63` are quotes: bit i for byte `at + i`; no bounds check."""
+
+    def generate(context, builder, signature, args):
+        return _where_in_64(context, builder, signature, args, _QUOTE)
+
+    return types.uint64(buf, at), generate
+
+
+@intrinsic
+def _newlines_in_64(_context, buf, at):
+    """The same of newlines."""
+
+    def generate(context, builder, signature, args):
+        return _where_in_64(context, builder, signature, args, _NEWLINE)
+
+    return types.uint64(buf, at), generate
+
+
 @njit(cache=True)
 def _match(buf, at, text):
     """True where `text` stands at `at`."""
     if at + len(text) > len(buf):
         return False
-    for k in range(len(text)):
+    k = 0
+    while k + 8 <= len(text):
+        if _eight_bytes(buf, at + k) != _eight_bytes(text, k):
+            return False
+        k += 8
+    while k < len(text):
         if buf[at + k] != text[k]:
             return False
+        k += 1
     return True
+
+
+@njit(cache=True)
+def _line_end(buf, at):
+    """Position of the first newline from `at` on; the buffer's end where there is none."""
+    n = len(buf)
+    while at + 64 <= n:
+        newlines = _newlines_in_64(buf, at)
+        if newlines != 0:
+            return at + np.int64(_trailing_zeros(newlines))
+        at += 64
+    while at < n and buf[at] != _NEWLINE:
+        at += 1
+    return at
 
 
 @njit(cache=True)
@@ -173,57 +258,6 @@ def _decimal(buf, at, end, decimals):
     return value, at + 1
 
 
-@intrinsic
-def _leading_zeros(_context, _value):
-    """Zero bits above the highest one of a uint64 that is not 0."""
-
-    def generate(context, builder, _signature, args):
-        return builder.ctlz(args[0], context.get_constant(types.boolean, False))
-
-    return types.uint64(types.uint64), generate
-
-
-@intrinsic
-def _trailing_zeros(_context, _value):
-    """Zero bits below the lowest one of a uint64 that is not 0."""
-
-    def generate(context, builder, _signature, args):
-        return builder.cttz(args[0], context.get_constant(types.boolean, False))
-
-    return types.uint64(types.uint64), generate
-
-
-def _unaligned_load(context, builder, signature, args, kind):
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    start = builder.gep(array.data, [args[1]])
-    loaded = builder.load(builder.bitcast(start, kind.as_pointer()))
-    loaded.align = 1
-    return loaded
-
-
-@intrinsic
-def _eight_bytes(_context, buf, at):
-    """The bytes at `at` to `at + 7` of a contiguous uint8 array as a uint64, the first one lowest; no bounds check."""
-
-    def generate(context, builder, signature, args):
-        return _unaligned_load(context, builder, signature, args, ir.IntType(64))
-
-    return types.uint64(buf, at), generate
-
-
-@intrinsic
-def _quotes_in_64(_context, buf, at):
-    """Which of the bytes at `at` to `at + 63` are quotes: bit i for byte `at + i`; no bounds check."""
-
-    def generate(context, builder, signature, args):
-        vector = ir.VectorType(ir.IntType(8), 64)
-        loaded = _unaligned_load(context, builder, signature, args, vector)
-        found = builder.icmp_unsigned("==", loaded, ir.Constant(vector, [_QUOTE] * 64))
-        return builder.bitcast(found, ir.IntType(64))
-
-    return types.uint64(buf, at), generate
-
-
 @njit(cache=True, forceinline=True)
 def _digits(values, n):
     """(the number, whether they are digits) of the first n (1 to 8) bytes of `values`, each a digit's value."""
@@ -262,6 +296,18 @@ def _short_decimal(buf, at, n, decimals):
     if not (are_digits and are_digits_too):
         return -1
     return whole * _POWERS[decimals] + fraction * _POWERS[decimals - used]
+
+
+@njit(cache=True)
+def read_decimals(buf, decimals, out):
+    """Decimal texts, each with a quote behind it, into `out` as value x 10^decimals. False where one is for the plain
+    decoder, or there are more or fewer of them."""
+    at = 0
+    for i in range(len(out)):
+        out[i], at = _decimal(buf, at, len(buf), decimals)
+        if at < 0:
+            return False
+    return at == len(buf)
 
 
 @njit(cache=True)
@@ -757,9 +803,7 @@ def scan(
                 elif code < 0:
                     code = LINE_FALLBACK
         if line_end < 0:
-            line_end = max(at, p)
-            while line_end < n and buf[line_end] != _NEWLINE:
-                line_end += 1
+            line_end = _line_end(buf, max(at, p))
         if code >= 0:
             other[n_other, OTHER_START] = at
             other[n_other, OTHER_END] = line_end

@@ -155,7 +155,7 @@ def read_blocks(
     """
     held: list[bytes] = []
     size = 0
-    for piece in proven_pieces(stream, max(block_bytes // 8, 4096)):
+    for piece in proven_pieces(stream, max(block_bytes // 32, 4096)):
         if isinstance(piece, bytes):
             held.append(piece)
             size += len(piece)

@@ -65,11 +65,11 @@ class BlockReader:
         """Batches of a block. Raises DataError for a line that is longer than any can be."""
         buffer = np.frombuffer(block, np.uint8)
         rows = max(len(block) // 120, 64)
-        depth = np.zeros((rows, k.DEPTH_COLUMNS), np.int64)
+        depth = np.empty((rows, k.DEPTH_COLUMNS), np.int64)
         levels = len(block) // 10 + 1
         keys, sizes, sides = np.empty(levels, np.int64), np.empty(levels, np.int64), np.empty(levels, np.int8)
-        trades = np.zeros((rows, k.TRADE_COLUMNS), np.int64)
-        other = np.zeros((rows, k.OTHER_COLUMNS), np.int64)
+        trades = np.empty((rows, k.TRADE_COLUMNS), np.int64)
+        other = np.empty((rows, k.OTHER_COLUMNS), np.int64)
         at = 0
         while at < len(block):
             scale = self.scale

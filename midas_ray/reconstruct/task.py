@@ -73,7 +73,7 @@ def _result(task: HourTask, rows: dict[str, int], unchanged: int = 0) -> dict[st
 
 
 def _only_touched(storage: Storage, task: HourTask, files: list[RawFile]) -> bool:
-    """Whether every hour was made from files of just this content; their new times are noted then."""
+    """Whether every hour was made from files of just this content, which only have new times; these are noted then."""
     entries: dict[str, dict[str, Any]] = {}
     for hour, key in task.keys.items():
         path = hour_path("clean/manifest", task.venue, task.symbol, hour, ".json")
@@ -81,13 +81,16 @@ def _only_touched(storage: Storage, task: HourTask, files: list[RawFile]) -> boo
         if entry.get("key") != key or not all(map(storage.exists, entry["outputs"])):
             return False
     by_path = {file.path: file for file in files}
-    for path in dict.fromkeys(path for entry in entries.values() for path in entry.get("read", {})):
+    notes = [(path, note) for entry in entries.values() for path, note in entry.get("read", {}).items()]
+    if all(path in by_path and by_path[path].stamp == note["stamp"] for path, note in notes):
+        return False  # nothing was touched: whoever asks for the hours wants them made
+    for path in dict.fromkeys(path for path, _ in notes):
         wanted = {entry["read"][path]["digest"] for entry in entries.values() if path in entry["read"]}
         if None in wanted or path not in by_path or wanted != {content_digest(storage, path)}:
             return False
+    for path, note in notes:
+        note["stamp"] = by_path[path].stamp
     for manifest, entry in entries.items():
-        for path, note in entry["read"].items():
-            note["stamp"] = by_path[path].stamp
         storage.write_bytes(manifest, json.dumps(entry).encode())
     return True
 

@@ -15,6 +15,9 @@ from midas_ray.reconstruct.replay import HourReplay
 from midas_ray.storage import Storage
 from midas_ray.tables import SCHEMA_VERSION
 
+NO_DICTIONARY = frozenset({"ts", "trade_id", "recv_ns", "last_update_id"})
+"""Columns of values that hardly repeat: a Parquet dictionary only costs there."""
+
 DAMAGED = "damaged raw file"
 NO_HEAD = "raw without a head line"
 
@@ -48,7 +51,14 @@ class TaskWork:
         merged = {key.encode(): value.encode() for key, value in (common | metadata).items()}
         sink = pa.BufferOutputStream()
         known: dict[bytes, bytes] = frame.schema.metadata or {}
-        pq.write_table(frame.replace_schema_metadata(known | merged), sink, compression="zstd", compression_level=1)
+        distinct = [name for name in frame.column_names if name not in NO_DICTIONARY]
+        pq.write_table(
+            frame.replace_schema_metadata(known | merged),
+            sink,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=distinct,
+        )
         data = sink.getvalue()
         path = hour_path(f"clean/{table}", self.task.venue, self.task.symbol, hour)
         self.outputs.append(Output(hour, path, data, xxhash.xxh3_128_hexdigest(data)))
