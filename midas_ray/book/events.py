@@ -53,9 +53,7 @@ def check_ms(*moments_ms: int) -> None:
             raise ValueError(f"expected a time in milliseconds from 1970 to 2099, found {ms}")
 
 
-def level_ints(
-    levels: Sequence[Level], sign: int, scale: Scale
-) -> tuple[Sequence[int] | IntArray, Sequence[int] | IntArray]:
+def level_ints(levels: Sequence[Level], sign: int, scale: Scale) -> tuple[IntArray, IntArray]:
     """(keys, sizes) of levels; sign is 1 for bids, -1 for asks. Raises ValueError for a price of 0."""
     if len(levels) >= MANY_LEVELS:
         px_ints = _many_ints([px for px, _ in levels], scale.px_decimals)
@@ -69,7 +67,7 @@ def level_ints(
             raise ValueError("expected a price above 0 in the book, found 0")
         keys.append(sign * px)
         sizes.append(scale.sz_int(sz_text))
-    return keys, sizes
+    return np.array(keys, np.int64), np.array(sizes, np.int64)
 
 
 def _many_ints(texts: list[str], decimals: int) -> IntArray | None:
@@ -104,7 +102,7 @@ def decode_depth(
     row[0, k.DEPTH_LEVELS_END] = len(bid_keys) + len(ask_keys)
     return DepthEvents(
         row,
-        np.concatenate([bid_keys, ask_keys], dtype=np.int64),
+        np.concatenate([bid_keys, ask_keys]),
         np.array([0] * len(bid_keys) + [1] * len(ask_keys), np.int8),
-        np.concatenate([bid_sizes, ask_sizes], dtype=np.int64),
+        np.concatenate([bid_sizes, ask_sizes]),
     )

@@ -47,11 +47,10 @@ def make_snapshot(last_id: int, bids: list[Level], asks: list[Level], limit: int
     sides = []
     known = np.full(2, k.LOWEST_KEY, np.int64)
     for side, levels in ((BID, bids), (ASK, asks)):
-        keys, sizes = level_ints(levels, _SIGN[side], scale)
-        key_array, size_array = np.array(keys, np.int64), np.array(sizes, np.int64)
+        key_array, size_array = level_ints(levels, _SIGN[side], scale)
         order = np.argsort(key_array)
         cut_off = len(levels) >= limit if limit is not None else len(levels) in STANDARD_LIMITS
-        if cut_off and len(keys) > 0:
+        if cut_off and len(key_array) > 0:
             known[side] = key_array.min()
         kept = order[size_array[order] > 0]
         sides.append((key_array[kept], size_array[kept]))

@@ -85,7 +85,7 @@ def book_snapshot(line: BookLine, scale: Scale) -> Snapshot:
     sides = []
     for levels, sign in ((line.bids, 1), (line.asks, -1)):
         keys, sizes = level_ints(levels, sign, scale)
-        sides.append((np.array(keys[::-1], np.int64), np.array(sizes[::-1], np.int64)))
+        sides.append((keys[::-1].copy(), sizes[::-1].copy()))
     known = np.full(2, k.LOWEST_KEY, np.int64)
     for side, (text, sign) in enumerate(((line.known_bid, 1), (line.known_ask, -1))):
         if text is not None:

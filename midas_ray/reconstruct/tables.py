@@ -13,7 +13,10 @@ from midas_ray.book.sync import Gap
 from midas_ray.venues.messages import ForceOrder, Kline, MarkPrice
 
 _STATES = {k.LIVE: "live", k.SYNCING: "syncing", k.IN_GAP: "gap"}
+_STATE_CODES = np.array([tables.BOOK_STATES.index(_STATES[state]) for state in range(len(_STATES))], np.uint8)
+"""Code in the column's Enum of each state of the kernels."""
 _BAR_MS = 60_000
+_FEW_ROWS = 100
 
 
 def _timestamps(ms: npt.NDArray[np.int64] | list[int]) -> pl.Series:
@@ -47,7 +50,7 @@ def book_frame(chunk: RowChunk, symbol: str, scale: Scale) -> pl.DataFrame:
     # Copies: a Series may share a contiguous array's memory, and the chunk's buffers are written again.
     columns["last_update_id"] = pl.Series(chunk.ints[:, 1].copy())
     columns["n_updates"] = pl.Series(chunk.ints[:, 2].copy())
-    columns["state"] = pl.Series(chunk.ints[:, 3]).replace_strict(_STATES, return_dtype=pl.Enum(tables.BOOK_STATES))
+    columns["state"] = pl.Series(_STATE_CODES[chunk.ints[:, 3]]).cat.to(pl.Enum(tables.BOOK_STATES))
     return pl.DataFrame({name: columns[name] for name in tables.book_schema(depth)}).cast(tables.book_schema(depth))
 
 
@@ -66,11 +69,13 @@ def decimals_of(frame: pl.DataFrame, scale: Scale) -> dict[str, str]:
 
 def _fewest_decimals(frame: pl.DataFrame, most: int) -> int:
     decimals = 0
-    for column in frame:
-        values = column.drop_nulls().to_numpy()
-        for part in (values[:100], values):  # nearly always, a few tell
-            while decimals < most and (np.rint(part * 10**decimals) / 10**decimals != part).any():
+    for head in (frame.head(_FEW_ROWS), frame):  # nearly always, a few tell
+        for column in head:
+            values = column.drop_nulls().to_numpy()
+            while decimals < most and (np.rint(values * 10**decimals) / 10**decimals != values).any():
                 decimals += 1
+            if decimals == most:
+                return decimals
     return decimals
 
 
@@ -95,7 +100,7 @@ def trades_frame(trades: npt.NDArray[np.int64], symbol: str, scale: Scale) -> pl
             "trade_id": trades[:, k.TRADE_ID],
             "px": scale.px_float(trades[:, k.TRADE_PX]),
             "qty": scale.sz_float(trades[:, k.TRADE_QTY]),
-            "side": np.where(trades[:, k.TRADE_SELL] == 1, "sell", "buy"),
+            "side": pl.Series((trades[:, k.TRADE_SELL] == 1).astype(np.uint8)).cat.to(tables.TRADES["side"]),
             "count": trades[:, k.TRADE_COUNT],
             "recv_ns": trades[:, k.TRADE_RECV_NS],
         }
