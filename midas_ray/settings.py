@@ -390,8 +390,18 @@ class Reconstruct(SelectedSymbolSettings, BookSettings, RaySettings):
     """Raw journals -> clean book snapshots, trades, gaps, mark, liquidations, bars."""
 
 
-class Features(SelectedSymbolSettings, BucketSettings, RaySettings):
-    """Clean tables -> 72 features per bucket."""
+class Features(SelectedSymbolSettings, BucketSettings, BookSettings, RaySettings):
+    """Clean tables -> 72 features per bucket; with --live each bucket as it closes, from what is being collected.
+
+    --snapshot-interval-ms and --order-book-depth are of --live alone: clean/ has its own.
+    """
+
+    live: bool = Field(
+        False, description="follow the journals of a running collector and publish each bucket as it closes"
+    )
+    duration: DurationS | None = Field(
+        None, gt=0, description="with --live: how long: 60s, 10m, 24h; empty = until stopped"
+    )
 
     cost_notional: float | None = Field(
         None,

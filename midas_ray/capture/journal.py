@@ -40,7 +40,8 @@ class JournalLine(msgspec.Struct, frozen=True):
     used: False for a REST answer that was kept but never given to the book. connections: how many carried each stream
     (head lines; None where the file does not say). Of events: streams, the kinds that no connection carries any more
     (disconnect) or the kinds collected (head lines); carried, the kinds of the lost connection; stream and cause
-    (missed); reason; since_ns (degraded); held_bytes and dropped (recovered).
+    (missed); reason; offset_ms (clock: the exchange's minus this machine's); since_ns (degraded); held_bytes and
+    dropped (recovered).
     """
 
     recv_ns: int
@@ -62,6 +63,7 @@ class JournalLine(msgspec.Struct, frozen=True):
     stream: str | None = None
     cause: str | None = None
     reason: str | None = None
+    offset_ms: float | None = None
     since_ns: int | None = None
     held_bytes: int | None = None
     dropped: int | None = None

@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -21,7 +20,7 @@ from midas_ray.features.day import (
     history_days,
     with_absent_hours,
 )
-from midas_ray.features.hour_rows import HOUR_US, to_ints
+from midas_ray.features.hour_rows import HOUR_US
 from midas_ray.features.statistics import Statistics
 from midas_ray.features.store import read_cost, read_statistics
 from midas_ray.features.table import feature_rows, to_table
@@ -93,7 +92,7 @@ class _Days:
                 self.of(day, day_us - DAY_US).trades,
                 today.trades,
                 today.ts_us,
-                _day_prints(self.storage, hours),
+                DayPrints.of([read_prints(self.storage, hour.trades, hour.start_us) for hour in hours if hour.trades]),
                 with_absent_hours(today.uncovered, starts, day_us, day_us + DAY_US),
                 self.task.vpin_bucket_share,
             )
@@ -103,20 +102,6 @@ class _Days:
         for cache in (self.statistics, self.own_volume_buckets):
             for day_us in [day_us for day_us in cache if day_us < before_us]:
                 del cache[day_us]
-
-
-def _day_prints(storage: Storage, hours: list[HourInput]) -> DayPrints:
-    prints = [read_prints(storage, hour.trades, hour.start_us) for hour in hours if hour.trades]
-    if not prints:
-        none = np.zeros(0, dtype=np.int64)
-        return DayPrints(none, none, np.zeros(0, dtype=np.bool_), 1.0)
-    scale = max(part.sz_scale for part in prints)
-    return DayPrints(
-        np.concatenate([part.ts_us for part in prints]),
-        np.concatenate([to_ints(part.qty, scale) for part in prints]),
-        np.concatenate([part.buy for part in prints]),
-        scale,
-    )
 
 
 def _day_cost(days: _Days, day: DayTask) -> CostStatistics:

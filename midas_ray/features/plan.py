@@ -23,6 +23,7 @@ from midas_ray.settings import Features
 from midas_ray.storage import Partition, Storage
 
 SECOND_MS = 1000
+_NO_END = 2**62
 _TABLES = ("book", "trades", "mark", "liquidations", "bars")
 
 
@@ -87,9 +88,11 @@ def hour_of(path: str) -> int | None:
     return int(datetime.fromisoformat(f"{day}T{hour}:00:00+00:00").timestamp()) * 10**6
 
 
-def _trade_gaps(storage: Storage, prefix: str) -> list[tuple[int, int]]:
+def _trade_gaps(storage: Storage, prefix: str, end_us: int) -> list[tuple[int, int]]:
     gaps: list[tuple[int, int]] = []
     for path in storage.list_files(prefix, ".parquet"):
+        if (hour_of(path) or 0) >= end_us:
+            continue
         table = storage.read_parquet(path, ["stream", "start", "end"])
         starts, ends = (table.column(name).cast(pa.int64()).to_pylist() for name in ("start", "end"))
         streams = table.column("stream").to_pylist()
@@ -97,15 +100,16 @@ def _trade_gaps(storage: Storage, prefix: str) -> list[tuple[int, int]]:
     return sorted((start, end) for start, end in gaps)
 
 
-def symbol_files(storage: Storage, venue: str, symbol: str) -> SymbolFiles:
-    """What lies in clean/ for a symbol."""
+def symbol_files(storage: Storage, venue: str, symbol: str, until_us: int | None = None) -> SymbolFiles:
+    """What lies in clean/ for a symbol; until_us: of the hours before that alone."""
     tables: dict[str, dict[int, str]] = {}
+    end_us = _NO_END if until_us is None else until_us
     for table in _TABLES:
         paths = storage.list_files(f"clean/{table}/venue={venue}/symbol={symbol}", ".parquet")
-        tables[table] = {hour: path for path in paths if (hour := hour_of(path)) is not None}
+        tables[table] = {hour: path for path in paths if (hour := hour_of(path)) is not None and hour < end_us}
     every = [path for table in tables.values() for path in table.values()]
     stamps = dict(zip(every, storage.stamps(every), strict=True))
-    gaps = _trade_gaps(storage, f"clean/gaps/venue={venue}/symbol={symbol}")
+    gaps = _trade_gaps(storage, f"clean/gaps/venue={venue}/symbol={symbol}", end_us)
     return SymbolFiles(venue, symbol, tables, stamps, gaps)
 
 

@@ -7,7 +7,7 @@ value however it is sharded. A bucket that no data reached has the values of `ab
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,9 @@ class PerBucket:
             values = flat.to_numpy(zero_copy_only=False).astype(f.metadata["dtype"])
             arrays[f.name] = values.reshape(len(table), *f.metadata["shape"])
         return cls(**arrays)
+
+
+AnyPerBucket = TypeVar("AnyPerBucket", bound=PerBucket)
 
 
 @dataclass(frozen=True, slots=True)

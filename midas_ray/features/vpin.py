@@ -7,12 +7,14 @@ own day's V: the window at t holds those of this day and of the day before, whos
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from midas_ray.features import kernels
 from midas_ray.features.daily import daily_sample
+from midas_ray.features.hour_rows import Prints, to_ints
 from midas_ray.features.statistics import BoolArray, FloatArray, IntArray, TradeStatistics
 
 MINUTE_US = 60_000_000
@@ -27,6 +29,20 @@ class DayPrints:
     lots: IntArray
     buy: BoolArray
     sz_scale: float
+
+    @classmethod
+    def of(cls, hours: Sequence[Prints]) -> "DayPrints":
+        """The prints of the day's hours, which are in order."""
+        if not hours:
+            none = np.zeros(0, dtype=np.int64)
+            return cls(none, none, np.zeros(0, dtype=np.bool_), 1.0)
+        scale = max(part.sz_scale for part in hours)
+        return cls(
+            np.concatenate([part.ts_us for part in hours]),
+            np.concatenate([to_ints(part.qty, scale) for part in hours]),
+            np.concatenate([part.buy for part in hours]),
+            scale,
+        )
 
 
 @dataclass(frozen=True, slots=True)

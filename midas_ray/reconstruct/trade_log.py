@@ -89,6 +89,15 @@ class TradeLog:
         if end is not None:
             yield end
 
+    def forget(self, scale: Scale, before_hour: int) -> None:
+        """Let go of the trades before an hour, whose tables and gaps were taken; the last of them stays known."""
+        table = self._table(scale)
+        old = table[:, k.TRADE_MS] < before_hour * HOUR_MS
+        stretches = list(self._stretches(table[old]))
+        if stretches:
+            self._before = last_trade(stretches[-1].source, stretches[-1].rows[-1])
+            self._parts = [(scale, table[~old])]
+
     def _chosen(self, table: IntArray, hour: int) -> Stretch | None:
         """The rows of an hour: single trades if any, unless aggregate ones took their place and cover more."""
         inside = table[table[:, k.TRADE_MS] // HOUR_MS == hour]
