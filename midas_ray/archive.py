@@ -13,6 +13,7 @@ from midas_ray.storage import Partition, Storage
 Moment = str | date | datetime | None
 
 _FAR_PAST, _FAR_FUTURE = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+_LIVE = "live_features"
 _INTERVAL_TABLES = ("clean/book", "clean/bars", "features")
 """Tables whose ts is the end of an interval: a row belongs to (start, end], since it is known at its ts."""
 _SCHEMAS = {
@@ -36,6 +37,13 @@ def to_utc(moment: Moment, default: datetime) -> datetime:
     if not isinstance(moment, datetime):
         return datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _span(start: Moment, end: Moment) -> tuple[datetime, datetime]:
+    begin, stop = to_utc(start, _FAR_PAST), to_utc(end, _FAR_FUTURE)
+    if begin > stop:
+        raise UsageError(f"start {begin:%Y-%m-%d %H:%M} is after end {stop:%Y-%m-%d %H:%M}: expected start <= end")
+    return begin, stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +94,29 @@ class Archive:
         """72 features per bucket: see `features.registry`. Raises DataError, UsageError."""
         return self._scan("features", symbol, start, end, venue)
 
+    def live_features(
+        self,
+        symbol: str,
+        start: Moment = None,
+        end: Moment = None,
+        *,
+        venue: str | None = None,
+        time_bucket_ms: int | None = None,
+    ) -> pl.LazyFrame:
+        """What midas features --live has published, the last revision of each bucket, in the columns of `features`.
+
+        time_bucket_ms: which of several lengths of bucket. Raises DataError, UsageError.
+        """
+        from midas_ray.live.frame import live_frame  # loads compiled code, which no other table needs
+
+        begin, stop = _span(start, end)
+        days = self._days(_LIVE, symbol.lower(), venue)
+        paths = [path for day, each in days.items() if begin.date() <= day <= stop.date() for path in each]
+        frame = live_frame(self.storage, paths, symbol, time_bucket_ms)
+        return frame.lazy().filter((pl.col("ts") > begin) & (pl.col("ts") <= stop))
+
     def _scan(self, table: str, symbol: str, start: Moment, end: Moment, venue: str | None) -> pl.LazyFrame:
-        begin, stop = to_utc(start, _FAR_PAST), to_utc(end, _FAR_FUTURE)
-        if begin > stop:
-            raise UsageError(f"start {begin:%Y-%m-%d %H:%M} is after end {stop:%Y-%m-%d %H:%M}: expected start <= end")
+        begin, stop = _span(start, end)
         days = self._days(table, symbol.lower(), venue)
         if not days:
             return pl.LazyFrame(schema=_SCHEMAS[table])
@@ -144,8 +171,12 @@ class Archive:
     def _partitions(self, table: str) -> dict[Partition, list[str]]:
         """The files that MIDAS wrote: whatever else lies beside them is none of the table's."""
         found = self.storage.partitions(table)
-        parquet = {each: [path for path in paths if tables.is_own(table, path)] for each, paths in found.items()}
+        parquet = {each: [path for path in paths if _is_own(table, path)] for each, paths in found.items()}
         return {each: paths for each, paths in parquet.items() if paths}
+
+
+def _is_own(table: str, path: str) -> bool:
+    return path.endswith(".jsonl") if table == _LIVE else tables.is_own(table, path)
 
 
 def open_archive(data_dir: str) -> Archive:

@@ -29,7 +29,7 @@ COMMANDS: dict[str, Command] = {
     "simulate": Command(settings.Simulate, "midas_ray.simulate.run:simulate"),
     "import": Command(settings.Import, "midas_ray.importers.run:import_archives"),
     "reconstruct": Command(settings.Reconstruct, "midas_ray.reconstruct.run:reconstruct"),
-    "features": Command(settings.Features, "midas_ray.features.run:features"),
+    "features": Command(settings.Features, "midas_ray.live.run:features"),
     "validate": Command(settings.Validate, "midas_ray.quality.run:validate"),
     "train": Command(settings.Train, "midas_ray.forecast.run:train"),
     "tensorboard": Command(settings.Tensorboard, "midas_ray.forecast.run:tensorboard"),

@@ -390,11 +390,13 @@ class Reconstruct(SelectedSymbolSettings, BookSettings, RaySettings):
     """Raw journals -> clean book snapshots, trades, gaps, mark, liquidations, bars."""
 
 
-class Features(SelectedSymbolSettings, BucketSettings, BookSettings, RaySettings):
+class Features(SelectedSymbolSettings, BucketSettings, BookSettings, RaySettings, FlagSettings):
     """Clean tables -> 72 features per bucket; with --live each bucket as it closes, from what is being collected.
 
     --snapshot-interval-ms and --order-book-depth are of --live alone: clean/ has its own.
     """
+
+    flags_only: ClassVar[frozenset[str]] = frozenset({"live", "duration"})
 
     live: bool = Field(
         False, description="follow the journals of a running collector and publish each bucket as it closes"
@@ -402,7 +404,6 @@ class Features(SelectedSymbolSettings, BucketSettings, BookSettings, RaySettings
     duration: DurationS | None = Field(
         None, gt=0, description="with --live: how long: 60s, 10m, 24h; empty = until stopped"
     )
-
     cost_notional: float | None = Field(
         None,
         gt=0,
