@@ -48,7 +48,7 @@ class LiveReplay(HourReplay):
 
     def closes_at_ms(self) -> int | None:
         """Exchange time that every continuous stream has shown; None while one of them has said nothing."""
-        names = [name for name in CONTINUOUS if name in self._declared]
+        names = [name for name in CONTINUOUS if name == "depth" or name in self._declared]
         shown = [self.shown_ms.get(name) for name in names]
         return min((ms for ms in shown if ms is not None), default=None) if None not in shown else None
 

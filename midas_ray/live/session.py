@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from midas_ray.errors import DataError
 from midas_ray.features.daily import DAY_US
@@ -19,17 +20,34 @@ Clock = Callable[[], int]
 """Wall clock of this machine, ns."""
 
 
+class Follower(Protocol):
+    """Where lines come from: see `JournalFollower`."""
+
+    @property
+    def path(self) -> Path | None: ...
+
+    def poll(self) -> Iterator[bytes]: ...
+
+    def close(self) -> None: ...
+
+
 class SymbolSession:
     """Follows one symbol.
 
     A bucket is published when it is over, again with the next revision whenever something later has changed it, and
-    never twice with the same bits. What was published before is gone on with: buckets since then, of today and the day
+    never twice in a row with the same bits. What was published before is gone on with: buckets since then, of today and the day
     before, are made up for.
     """
 
-    def __init__(self, settings: Features, symbol: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Features,
+        symbol: str,
+        clock: Clock,
+        follow: Callable[[Path, str | None], Follower] = JournalFollower,
+    ) -> None:
         self.symbol = symbol
-        self._settings, self._clock = settings, clock
+        self._settings, self._clock, self._follow = settings, clock, follow
         self._storage = Storage(settings.data_dir)
         self._bucket_us = settings.time_bucket_ms * 1000
         self._record: Record | None = None
@@ -75,7 +93,7 @@ class SymbolSession:
             prints_from_us=eval_day_us - DAY_US,
         )
         self._engine = LiveSymbol(self._settings, self.symbol, history, eval_day_us)
-        self._follower = JournalFollower(self.folder, history.first_name)
+        self._follower = self._follow(self.folder, history.first_name)
         self._is_first_round = True
         for block in self._follower.poll():
             self._engine.feed(block)

@@ -145,7 +145,11 @@ class RawMarket(Market):
 
 def write_raw(root: Path, seed: int = 5, max_bytes: int = 512 * 2**20) -> None:
     """Four hours over midnight. `max_bytes` cuts the same market into other raw files."""
-    market = RawMarket(root, seed, max_bytes)
+    go_wrong(RawMarket(root, seed, max_bytes))
+
+
+def go_wrong(market: RawMarket) -> None:
+    """Four hours over midnight."""
     market.open()
     market.minutes(0.3)
     market.snapshot()
