@@ -35,8 +35,8 @@ class SymbolSession:
     """Follows one symbol.
 
     A bucket is published when it is over, again with the next revision whenever something later has changed it, and
-    never twice in a row with the same bits. What was published before is gone on with: buckets since then, of today and the day
-    before, are made up for.
+    never twice in a row with the same bits. What was published before is gone on with: buckets since then, of today and
+    the day before, are made up for.
     """
 
     def __init__(
