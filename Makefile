@@ -95,5 +95,5 @@ tensorboard: setup ## serve the training curves
 backtest: setup ## walk-forward backtest and its report
 	@$(MIDAS) backtest $(ARGS)
 
-clean-data: setup ## delete collected data; asks first
+clean-data: setup ## delete data by age and size, never what is needed: ARGS="--older-than 30d --dry-run"; asks first
 	@$(MIDAS) clean-data $(ARGS)

@@ -34,7 +34,7 @@ COMMANDS: dict[str, Command] = {
     "train": Command(settings.Train, "midas_ray.forecast.run:train"),
     "tensorboard": Command(settings.Tensorboard, "midas_ray.forecast.run:tensorboard"),
     "backtest": Command(settings.Backtest, "midas_ray.evaluate.run:backtest"),
-    "clean-data": Command(settings.CleanData, "midas_ray.retention:clean_data"),
+    "clean-data": Command(settings.CleanData, "midas_ray.retention.run:clean_data"),
 }
 
 

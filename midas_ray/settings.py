@@ -37,6 +37,19 @@ def parse_duration_s(text: str | float) -> float:
     return float(match[1]) * _DURATION_UNIT_S[match[2] or "s"]
 
 
+_SIZE_UNIT_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+
+
+def parse_size_bytes(text: str | float) -> float:
+    """Bytes in `50GB`, `500MB`, `1.5TB` (decimal units) or a bare number of bytes. Raises ValueError otherwise."""
+    if isinstance(text, int | float):
+        return float(text)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?b)?\s*", text.lower())
+    if match is None:
+        raise ValueError("expected a size such as 500MB, 50GB or 2TB")
+    return float(match[1]) * _SIZE_UNIT_BYTES[match[2] or "b"]
+
+
 TOP_SYMBOLS = "top:"
 """`top:50` in place of symbols: the 50 most traded, as the venue says when collecting starts."""
 MOST_TOP_SYMBOLS = 200
@@ -72,9 +85,20 @@ def _split_symbols_or_top(value: str | tuple[str, ...] | list[str]) -> tuple[str
     return (f"{TOP_SYMBOLS}{int(count)}",)
 
 
+def _split_tables(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    tables = _symbol_parts(value)
+    for table in tables:
+        if table not in RETENTION_TABLES:
+            raise ValueError(f"{table!r}: expected some of {', '.join(RETENTION_TABLES)}")
+    return tables
+
+
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols)]
 SymbolsOrTop = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols_or_top)]
 DurationS = Annotated[float, BeforeValidator(parse_duration_s)]
+DataSize = Annotated[float, BeforeValidator(parse_size_bytes)]
+RETENTION_TABLES = ("raw", "clean", "features", "feature_stats")
+RetentionTables = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_tables)]
 VenueName = Literal["binance-futures", "binance-spot"]
 S = TypeVar("S", bound="MidasSettings")
 
@@ -212,6 +236,17 @@ class BookSettings(MidasSettings):
 
 class BucketSettings(MidasSettings):
     time_bucket_ms: BucketMs = Field(60000, ge=1000, le=3600000, description="length of a feature bucket, ms")
+
+
+class FeatureSettings(BucketSettings):
+    """What the features depend on beside the data."""
+
+    cost_notional: float | None = Field(
+        None,
+        gt=0,
+        description="quote notional of cost_to_buy_bps and cost_to_sell_bps; empty = from the data",
+    )
+    vpin_bucket_share: float = Field(1 / 288, gt=0, lt=1, description="VPIN volume bucket as a share of a day's volume")
 
 
 class ModelSettings(MidasSettings):
@@ -390,7 +425,7 @@ class Reconstruct(SelectedSymbolSettings, BookSettings, RaySettings):
     """Raw journals -> clean book snapshots, trades, gaps, mark, liquidations, bars."""
 
 
-class Features(SelectedSymbolSettings, BucketSettings, BookSettings, RaySettings, FlagSettings):
+class Features(SelectedSymbolSettings, FeatureSettings, BookSettings, RaySettings, FlagSettings):
     """Clean tables -> 72 features per bucket; with --live each bucket as it closes, from what is being collected.
 
     --snapshot-interval-ms and --order-book-depth are of --live alone: clean/ has its own.
@@ -404,12 +439,6 @@ class Features(SelectedSymbolSettings, BucketSettings, BookSettings, RaySettings
     duration: DurationS | None = Field(
         None, gt=0, description="with --live: how long: 60s, 10m, 24h; empty = until stopped"
     )
-    cost_notional: float | None = Field(
-        None,
-        gt=0,
-        description="quote notional of cost_to_buy_bps and cost_to_sell_bps; empty = from the data",
-    )
-    vpin_bucket_share: float = Field(1 / 288, gt=0, lt=1, description="VPIN volume bucket as a share of a day's volume")
 
 
 class Validate(SelectedSymbolSettings):
@@ -453,12 +482,24 @@ class Tensorboard(MidasSettings):
     tensorboard_port: int = Field(6006, ge=1, le=65535, description="port on this machine")
 
 
-class CleanData(SelectedSymbolSettings):
-    """Delete collected data; asks first."""
+class CleanData(SelectedSymbolSettings, BookSettings, FeatureSettings, ModelSettings):
+    """Delete collected data by age and size, but what models and unfinished stages need; asks first."""
 
-    older_than: DurationS | None = Field(None, gt=0, description="only days that ended this long ago: 7d; empty = all")
-    dry_run: bool = Field(False, description="show what would go, delete nothing")
-    assume_yes: bool = Field(False, description="delete without asking")
+    older_than: DurationS | None = Field(
+        None, gt=0, description="only days that ended this long ago: 7d; with neither limit: all days"
+    )
+    max_size: DataSize | None = Field(
+        None, gt=0, description="oldest days first until the chosen tables of the venue hold at most this: 50GB"
+    )
+    tables: RetentionTables = Field(
+        (), description="raw, clean, features, feature_stats, separated by commas; empty = all of them"
+    )
+    dry_run: bool = Field(False, description="show what would go, and why the rest stays; delete nothing")
+    assume_yes: bool = Field(False, description="delete without asking, as from cron")
+    delete_unfinished: bool = Field(
+        False, description="delete also what reconstruct or features still need, or would make again"
+    )
+    delete_model_data: bool = Field(False, description="delete also the features that trained models were made from")
 
 
 class Doctor(MidasSettings):

@@ -19,7 +19,7 @@ from midas_ray.features.daily import DAY_US
 from midas_ray.features.day import history_days
 from midas_ray.features.hour_rows import HOUR_US
 from midas_ray.features.registry import FEATURE_SCHEMA_VERSION
-from midas_ray.settings import Features
+from midas_ray.settings import FeatureSettings
 from midas_ray.storage import Partition, Storage
 
 SECOND_MS = 1000
@@ -62,6 +62,8 @@ class DayPlan:
     """Hours of the day and the history before it -> hash of what is in them."""
     has_start: bool
     """The first hour of all the symbol's data is among them."""
+    before_deletion: dict[int, str] = field(default_factory=dict)
+    """The hash that an hour of `own` had while the hour before it, of which nothing is left, was still there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +120,16 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _own_key(files: SymbolFiles, hour: int, gaps: list[tuple[int, int]]) -> str:
-    """Hash of what is in one hour, without its neighbours."""
+def _own_key(files: SymbolFiles, hour: int, gaps: list[tuple[int, int]], *, had_before: bool = False) -> str:
+    """Hash of what is in one hour, without its neighbours; had_before: as if the hour before it were there."""
     paths = [files.tables[table].get(hour) for table in _TABLES]
     trades = files.tables["trades"]
-    run = [hour - HOUR_US in trades, hour + HOUR_US in trades] if not files.has_book else []
+    run = [had_before or hour - HOUR_US in trades, hour + HOUR_US in trades] if not files.has_book else []
     return digest([(path, files.stamps[path]) for path in paths if path], gaps, files.has_book, run)
+
+
+def _gaps_of(files: SymbolFiles, hour: int) -> list[tuple[int, int]]:
+    return [gap for gap in files.trade_gaps if gap[0] < hour + HOUR_US and gap[1] >= hour]
 
 
 def hour_inputs(files: SymbolFiles, bucket_us: int) -> tuple[dict[int, HourInput], dict[int, str]]:
@@ -131,7 +137,7 @@ def hour_inputs(files: SymbolFiles, bucket_us: int) -> tuple[dict[int, HourInput
     inputs: dict[int, HourInput] = {}
     own: dict[int, str] = {}
     for hour in files.hours:
-        gaps = [gap for gap in files.trade_gaps if gap[0] < hour + HOUR_US and gap[1] >= hour]
+        gaps = _gaps_of(files, hour)
         own[hour] = _own_key(files, hour, gaps)
         if files.bars_only:
             continue
@@ -167,7 +173,7 @@ def day_date(day_us: int) -> date:
     return datetime.fromtimestamp(day_us // 10**6, UTC).date()
 
 
-def settings_of(settings: Features, price_source: PriceSource) -> dict[str, Any]:
+def settings_of(settings: FeatureSettings, price_source: PriceSource) -> dict[str, Any]:
     """What the features depend on beside the data."""
     return {
         "schema_version": str(FEATURE_SCHEMA_VERSION),
@@ -187,10 +193,14 @@ def _up_to_date(storage: Storage, path: str, day: DayPlan, settings: dict[str, A
         return False
     recorded: dict[str, str] = json.loads(found["inputs"])
     current = {str(hour): key for hour, key in day.own.items()}
-    if any(recorded.get(hour) != key for hour, key in current.items()):
+    earlier = {str(hour): key for hour, key in day.before_deletion.items()}
+    if any(recorded.get(hour) not in {key, earlier.get(hour, key)} for hour, key in current.items()):
         return False
     gone = [int(hour) for hour in recorded if hour not in current]
-    return all(hour < day.day_us for hour in gone) and (bool(gone) or found["has_start"] == str(day.has_start))
+    if any(hour >= day.day_us for hour in gone):
+        return False
+    # The start of all data moves on when old days are deleted; it moves back only where older data came to be.
+    return bool(gone) or day.has_start or found["has_start"] == "False"
 
 
 def plan_symbol(storage: Storage, files: SymbolFiles, settings: dict[str, Any]) -> SymbolPlan:
@@ -200,10 +210,12 @@ def plan_symbol(storage: Storage, files: SymbolFiles, settings: dict[str, Any]) 
     hours = files.hours
     plan = SymbolPlan(files, settings, inputs)
     fresh = 0
+    before_deletion = {hour: _own_key(files, hour, _gaps_of(files, hour), had_before=True) for hour in hours[:1]}
     for day_us in sorted({hour - hour % DAY_US for hour in hours}):
         first = day_us - history_days(bucket_us) * DAY_US
         inside = {hour: own[hour] for hour in hours if first <= hour < day_us + DAY_US}
-        day = DayPlan(day_us, inside, has_start=hours[0] in inside)
+        has_start = hours[0] in inside
+        day = DayPlan(day_us, inside, has_start, before_deletion if has_start else {})
         if _up_to_date(storage, features_path(files, day_us), day, settings):
             fresh += 1
         else:
