@@ -482,8 +482,10 @@ class Tensorboard(MidasSettings):
     tensorboard_port: int = Field(6006, ge=1, le=65535, description="port on this machine")
 
 
-class CleanData(SelectedSymbolSettings, BookSettings, FeatureSettings, ModelSettings):
+class CleanData(SelectedSymbolSettings, BookSettings, FeatureSettings, ModelSettings, FlagSettings):
     """Delete collected data by age and size, but what models and unfinished stages need; asks first."""
+
+    flags_only: ClassVar[frozenset[str]] = frozenset({"max_size", "tables", "delete_unfinished", "delete_model_data"})
 
     older_than: DurationS | None = Field(
         None, gt=0, description="only days that ended this long ago: 7d; with neither limit: all days"
