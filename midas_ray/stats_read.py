@@ -110,19 +110,27 @@ def _add_table(storage: Storage, day: DayStats, table: str, path: str, ledger: l
             day.rows[table] = day.rows.get(table, 0) + rows
             day.clean = day.clean or CleanDay()
             if table == "book":
-                _add_book(day, parquet.read(["ts", "state"]), metadata)
+                _add_book(day, _columns(parquet, "ts", "state"), metadata)
             elif table == "gaps":
-                ledger += _ledger_rows(parquet.read(["stream", "cause", "start", "end", "recovered"]))
+                ledger += _ledger_rows(_columns(parquet, "stream", "cause", "start", "end", "recovered"))
             elif table == "trades" and rows:
-                _add_trades(day.clean, parquet.read(["ts"]))
+                _add_trades(day.clean, _columns(parquet, "ts"))
             elif table == "bars":
                 day.clean.bars += rows
-    except (pa.ArrowInvalid, OSError, pl.exceptions.ColumnNotFoundError) as error:
+    except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
         raise CorruptFileError(
             f"{storage.shown_path(path)}: not a readable Parquet file of clean/{table} ({reason}); "
             "delete it and rerun midas reconstruct"
         ) from None
+
+
+def _columns(parquet: pq.ParquetFile, *names: str) -> pa.Table:
+    """Columns of a file. Raises ArrowInvalid where one is missing: pyarrow passes over it."""
+    missing = [name for name in names if name not in parquet.schema_arrow.names]
+    if missing:
+        raise pa.ArrowInvalid(f"no column {missing[0]}")
+    return parquet.read(list(names))
 
 
 def _add_book(day: DayStats, table: pa.Table, metadata: dict[bytes, bytes]) -> None:

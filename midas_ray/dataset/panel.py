@@ -12,6 +12,7 @@ from midas_ray.errors import CorruptFileError, DataError, SchemaError, UsageErro
 from midas_ray.features.nulls import NullKind
 from midas_ray.features.registry import FEATURE_SCHEMA_VERSION, FEATURES
 from midas_ray.storage import Storage
+from midas_ray.tables import is_own
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -163,7 +164,7 @@ def _chosen_files(storage: Storage, venue: str, symbols: tuple[str, ...]) -> dic
     files: dict[str, list[str]] = {}
     for partition, paths in storage.partitions("features").items():
         if partition.venue == venue:
-            files.setdefault(partition.symbol, []).extend(path for path in paths if path.endswith(".parquet"))
+            files.setdefault(partition.symbol, []).extend(path for path in paths if is_own("features", path))
     files = {symbol: paths for symbol, paths in sorted(files.items()) if paths}
     if not files:
         raise DataError(

@@ -59,6 +59,8 @@ def read_clean(storage: Storage, path: str, columns: list[str]) -> pa.Table:
     """Columns of a clean file. Raises SchemaError for another schema version or a missing column, CorruptFileError."""
     table = storage.read_parquet(path, columns)
     version = metadata_of(table).get("schema_version", "none")
+    if version == "none":
+        raise SchemaError(f"{path}: expected a file of midas reconstruct, found another's; move it away")
     if version != str(SCHEMA_VERSION):
         raise SchemaError(
             f"{path}: expected clean schema version {SCHEMA_VERSION}, found {version}; rerun midas reconstruct"

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from midas_ray.code_version import code_version
 from midas_ray.features.buckets import PriceSource
-from midas_ray.features.clean_hour import HourInput
+from midas_ray.features.clean_hour import HourInput, read_clean
 from midas_ray.features.daily import DAY_US
 from midas_ray.features.day import history_days
 from midas_ray.features.hour_rows import HOUR_US
@@ -91,11 +91,13 @@ def hour_of(path: str) -> int | None:
 
 
 def _trade_gaps(storage: Storage, prefix: str, end_us: int) -> list[tuple[int, int]]:
+    """Raises SchemaError, CorruptFileError."""
     gaps: list[tuple[int, int]] = []
     for path in storage.list_files(prefix, ".parquet"):
-        if (hour_of(path) or 0) >= end_us:
+        hour = hour_of(path)
+        if hour is None or hour >= end_us:
             continue
-        table = storage.read_parquet(path, ["stream", "start", "end"])
+        table = read_clean(storage, path, ["stream", "start", "end"])
         starts, ends = (table.column(name).cast(pa.int64()).to_pylist() for name in ("start", "end"))
         streams = table.column("stream").to_pylist()
         gaps += [gap for stream, *gap in zip(streams, starts, ends, strict=True) if stream == "trade"]  # type: ignore[misc]

@@ -59,7 +59,7 @@ def _named(names: list[str]) -> list[str]:
 def symbol_summary(storage: Storage, plan: SymbolPlan) -> str:
     """Rows, span, reference price, nulls by kind, days computed and left as they were."""
     files = plan.files
-    paths = storage.list_files(f"features/venue={files.venue}/symbol={files.symbol}", ".parquet")
+    paths = storage.list_files(f"features/venue={files.venue}/symbol={files.symbol}", "/features.parquet")
     ts_us, kinds = _read(storage, paths)
     if not len(ts_us):
         return f"{files.symbol}: no rows: the clean data do not reach the end of a bucket"

@@ -48,6 +48,9 @@ CHECKS: tuple[Check, ...] = (
     Check("null_kinds", "hard", "a feature is null exactly where its null kind says why", "values"),
     Check("price_tick", "hard", "prices and sizes are on their decimal grid, prices on the tick", "prices"),
     Check("ledger_ids", "hard", "every jump of ids, every hole in the grid and every gap row is in the ledger", "rows"),
+    Check(
+        "foreign_files", "soft", "among a table's files lie none that MIDAS did not write: they are left out", "files"
+    ),
     Check("coverage", "soft", "at least 99 % of the grid rows are live", "symbols"),
     Check(
         "null_shares", "soft", "from 100 rows on, no collected feature is over 1 % gap or half undefined", "features"

@@ -104,6 +104,7 @@ def scan_symbol(source: Source, symbol: str, advance: Callable[[], None]) -> Sym
     Raises CorruptFileError, SchemaError.
     """
     findings = Findings()
+    source.name_foreign(symbol, findings)
     tables = {name: TableExtent() for name in (*source.files[symbol], "book")}
     days: dict[date, DayPrices] = {}
 

@@ -99,7 +99,7 @@ class Rows:
 
 
 class Source:
-    """The files of one venue under DATA_DIR, by symbol and table.
+    """The files of one venue under DATA_DIR, by symbol and table; `foreign`: what lies among them, by symbol.
 
     Raises DataError where there is no clean data, UsageError for a symbol without any.
     """
@@ -108,6 +108,7 @@ class Source:
         self.storage = storage
         self.venue = venue
         self.files: dict[str, dict[str, list[DataFile]]] = {}
+        self.foreign: dict[str, list[str]] = {}
         elsewhere: set[str] = set()
         for name in (*CLEAN_TABLES, FEATURES):
             folder = name if name == FEATURES else f"clean/{name}"
@@ -115,7 +116,9 @@ class Source:
                 if partition.venue != venue:
                     elsewhere.add(partition.venue)
                     continue
-                files = [DataFile(name, partition, path) for path in paths if tables.is_own(name, path)]
+                own = [path for path in paths if tables.is_own(name, path)]
+                files = [DataFile(name, partition, path) for path in own]
+                self.foreign.setdefault(partition.symbol, []).extend(path for path in paths if path not in own)
                 self.files.setdefault(partition.symbol, {}).setdefault(name, []).extend(files)
         clean = {symbol: each for symbol, each in self.files.items() if any(each.get(name) for name in CLEAN_TABLES)}
         if not clean:
@@ -128,6 +131,19 @@ class Source:
                 f"found {', '.join(sorted(clean))}"
             )
         self.symbols = tuple(symbols) or tuple(sorted(clean))
+
+    def name_foreign(self, symbol: str, findings: Findings) -> None:
+        """A finding for each file among the symbol's that is none of MIDAS's."""
+        findings.look("foreign_files", sum(map(len, self.files[symbol].values())))
+        for path in self.foreign.get(symbol, []):
+            features = path.startswith(f"{FEATURES}/")
+            findings.add(
+                "foreign_files",
+                symbol,
+                path,
+                "a name that MIDAS does not give",
+                "features.parquet" if features else "HH.parquet",
+            )
 
     def of(self, symbol: str, table: str) -> list[DataFile]:
         """The files of a symbol's table, in order of time."""

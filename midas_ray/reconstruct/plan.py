@@ -68,6 +68,17 @@ def raw_files(storage: Storage, venue: str, symbol: str) -> list[RawFile]:
     return sorted(files, key=lambda file: (file.first_recv_ns, -file.size, file.path))
 
 
+def misnamed_files(storage: Storage, venue: str, symbol: str) -> list[str]:
+    """What lies among the symbol's raw files like one of them, but does not say in its name when it begins."""
+    names = {path: path.rsplit("/", 1)[1] for path in storage.list_files(f"raw/venue={venue}/symbol={symbol}")}
+    return [
+        f"{path}: expected a name that begins with the recv_ns of its first line, found {name}; "
+        "rename the file or move it away"
+        for path, name in names.items()
+        if name.endswith((SUFFIX, OPEN_SUFFIX)) and not name.split("-")[0].isdecimal()
+    ]
+
+
 def hour_keys(files: list[RawFile], settings: BookSettings) -> dict[int, str]:
     """For every hour of exchange time that the files can hold, the hash of what its rows are made from."""
     made_by = [

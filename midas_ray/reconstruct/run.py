@@ -8,7 +8,16 @@ from midas_ray.errors import DataError, MidasError
 from midas_ray.log import Reporter
 from midas_ray.progress import duration_text
 from midas_ray.ray_session import ray_session
-from midas_ray.reconstruct.plan import HourTask, RawFile, hour_keys, plan_tasks, raw_files, read_manifest, up_to_date
+from midas_ray.reconstruct.plan import (
+    HourTask,
+    RawFile,
+    hour_keys,
+    misnamed_files,
+    plan_tasks,
+    raw_files,
+    read_manifest,
+    up_to_date,
+)
 from midas_ray.reconstruct.task import reconstruct_hours
 from midas_ray.settings import BookSettings, Reconstruct
 from midas_ray.spread import Result, errors_of, spread
@@ -18,8 +27,9 @@ from midas_ray.storage import Storage
 def reconstruct(settings: Reconstruct) -> int:
     """Bring clean/ up to date with raw/.
 
-    Raises DataError after all was done that can be, naming every task that failed and every raw file that is damaged or
-    holds frames of other symbols: one that an earlier run has met too, as long as it lies there unchanged.
+    Raises DataError after all was done that can be, naming every task that failed and every raw file that is damaged,
+    holds frames of other symbols or does not say in its name when it begins: also one that an earlier run has met, as
+    long as it lies there unchanged.
     """
     storage = Storage.of(settings)
     symbols = chosen_symbols(storage, settings)
@@ -35,6 +45,7 @@ def reconstruct(settings: Reconstruct) -> int:
         manifest = read_manifest(storage, settings.venue, symbol)
         done = up_to_date(files, keys, manifest)
         fresh += len(done)
+        known += misnamed_files(storage, settings.venue, symbol)
         known += known_damage(files, [manifest[hour] for hour in done])
         tasks += plan_tasks(settings.venue, symbol, files, keys, done)
     results = run_tasks(settings, tasks, report.note) if tasks else []
