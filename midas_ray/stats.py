@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from midas_ray import console
+from midas_ray.capture.upload import waiting
 from midas_ray.completeness import Completeness
 from midas_ray.errors import DataError
 from midas_ray.settings import Stats
@@ -43,6 +44,9 @@ def stats(settings: Stats) -> int:
         console.out.print(line, markup=False)
     total = sum(day.raw_bytes for day in chosen.values())
     console.out.print(f"{len(chosen)} symbol-days, {console.size_text(total)} raw, {storage.shown_path()}")
+    left = None if storage.is_local else waiting(storage.work_folder)
+    if left is not None and left.files + left.growing:
+        console.out.print(f"not counted: {left}, in {storage.work_folder}", markup=False)
     return 0
 
 

@@ -114,6 +114,11 @@ class Storage:
         return self.root if self.is_local else self.data_dir
 
     @property
+    def store_address(self) -> str | None:
+        """`address` of an object store; None where the data folder is local."""
+        return None if self.is_local else self.address
+
+    @property
     def shown(self) -> str:
         """The data folder for messages: as it was named, without credentials."""
         return object_store.shown_uri(self.data_dir) if "://" in self.data_dir else self.data_dir

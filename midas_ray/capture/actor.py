@@ -20,12 +20,16 @@ from midas_ray.capture.limits_actor import RemoteLimits
 from midas_ray.capture.metrics import MetricsExporter
 from midas_ray.capture.rest import RestClient
 from midas_ray.capture.sessions import keep_session, session_folder
+from midas_ray.capture.upload import Uploader, start_uploader
 from midas_ray.errors import GeoBlockedError, MidasError, StorageError, UsageError, VenueError
 from midas_ray.log import stage_logger
+from midas_ray.storage import Storage
 from midas_ray.venues import get_venue
 
 SHUTDOWN_S = 20.0
 """How long a worker that Ray or SIGTERM ends waits for its journals to be sealed."""
+UPLOAD_S = 20.0
+"""How long a collector that is stopped goes on to upload; midas down does the rest."""
 ROUND_S = 5.0
 """Metrics are exported, and symbols that could not be taken on are tried again, this often."""
 GEO_BLOCK_S = 600.0
@@ -45,12 +49,15 @@ class CollectorActor:
     removed since its creation are known. What the user can mend (a symbol that another collector holds, a refused
     address) is shown by `healths` and tried again; anything else ends the process.
 
-    group: its name in the plan. data_dir: absolute.
+    group: its name in the plan. data_dir: absolute; a spool where `store` names the object store that sealed files go
+    to.
     """
 
-    def __init__(self, group: str, data_dir: str) -> None:
+    def __init__(self, group: str, data_dir: str, store: str | None = None) -> None:
         self._name = group
         self._root = Path(data_dir)
+        self._store = store
+        self._uploader: Uploader | None = None
         self._log: structlog.stdlib.BoundLogger | None = None
         self._group: Group | None = None
         self._wanted: tuple[str, ...] = ()
@@ -99,6 +106,11 @@ class CollectorActor:
         if self._group is not None:
             await self._end_group(self._group)
         await asyncio.wait([self._task])
+        if self._uploader is not None:
+            try:
+                await asyncio.to_thread(self._uploader.finish, UPLOAD_S)
+            except StorageError as error:
+                self._log_error("cannot upload", error=str(error))
         return self._files
 
     async def lost(self) -> str | None:
@@ -165,6 +177,8 @@ class CollectorActor:
             await self._pause(ROUND_S)  # its last symbol has been taken off; it is about to be ended
             return
         self._log = self._log or stage_logger(self._root, "collector", self._name)
+        if self._store is not None and self._uploader is None:
+            self._uploader = start_uploader(self._root, Storage(self._store), self._log)
         settings = planned.collect(str(self._root))
         venue = get_venue(settings.venue)
         self._exchange = settings.exchange_url or settings.venue

@@ -29,8 +29,8 @@ FAILED_WAIT_S = 5.0
 STOP_S = 60.0
 
 
-def start_group(root: Path, group: str) -> Any:
-    """The handle of the group's collector: the one that runs, or a new one."""
+def start_group(root: Path, group: str, store: str | None = None) -> Any:
+    """The handle of the group's collector: the one that runs, or a new one. store: as of `CollectorActor`."""
     return (
         ray.remote(CollectorActor)
         .options(
@@ -44,7 +44,7 @@ def start_group(root: Path, group: str) -> Any:
             max_task_retries=-1,
             runtime_env={"env_vars": {"RAY_worker_niceness": "0"}},
         )
-        .remote(group, str(root))
+        .remote(group, str(root), store)
     )
 
 
@@ -69,15 +69,16 @@ def running_groups(root: Path, plan: Plan) -> set[str]:
     return {group for group in plan.groups if actor_name(root, group) in found}
 
 
-def apply_plan(root: Path, plan: Plan) -> dict[str, Any]:
+def apply_plan(root: Path, plan: Plan, store: str | None = None) -> dict[str, Any]:
     """Make the cluster collect what the plan says; gives the handle of each group's collector.
 
-    Collectors that run take symbols on and let them go without a restart; those of no group are stopped.
+    Collectors that run take symbols on and let them go without a restart; those of no group are stopped. store: as of
+    `CollectorActor`.
     """
     write_plan(root, plan)
     publish_plan(root, plan)
     before = find_collectors(root)
-    handles = {group: start_group(root, group) for group in plan.groups}
+    handles = {group: start_group(root, group, store) for group in plan.groups}
     names = {actor_name(root, group) for group in handles}
     syncing = [handle.sync.remote() for group, handle in handles.items() if actor_name(root, group) in before]
     for name in before.keys() - names:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from pathlib import Path
 
 from rich.live import Live
@@ -13,9 +14,11 @@ from midas_ray.capture.health import Health
 from midas_ray.capture.journal import DAMAGED_SUFFIX
 from midas_ray.capture.rest import RestClient
 from midas_ray.capture.session import check_start, local_root
+from midas_ray.capture.upload import Uploader, seal_abandoned, start_uploader, upload_rest
 from midas_ray.errors import MidasError, VenueError
 from midas_ray.log import stage_logger
 from midas_ray.settings import Collect
+from midas_ray.storage import Storage
 from midas_ray.venues import get_venue
 
 REFRESH_S = 0.5
@@ -29,9 +32,12 @@ def collect(settings: Collect) -> int:
 
 
 async def _collect(settings: Collect) -> int:
-    root = local_root(settings)
+    root, storage = local_root(settings), Storage.of(settings)
+    if not storage.is_local:
+        seal_abandoned(root)
+    log = stage_logger(root, "collector")
     async with RestClient(get_venue(settings.venue), settings.exchange_url) as rest:
-        group = Group(settings, root, rest, stage_logger(root, "collector"))
+        group = Group(settings, root, rest, log)
         try:
             for symbol in settings.symbols:
                 for path in await group.add(symbol):
@@ -40,8 +46,23 @@ async def _collect(settings: Collect) -> int:
             for symbol in list(group.symbols):
                 await group.remove(symbol, "never begun")
             raise
-        await _run(group, settings.duration)
-    return _summary(group, settings.symbols, root)
+        uploader = start_uploader(root, storage, log)
+        try:
+            await _run(group, settings.duration)
+        finally:
+            left = 0 if uploader is None else await _upload_rest(uploader, root, storage)
+    _summary(group, settings.symbols, root)
+    return left
+
+
+async def _upload_rest(uploader: Uploader, root: Path, storage: Storage) -> int:
+    """Bring what was sealed to the store; a signal ends that with the file under way. Gives 1 where something stays."""
+    loop, stopping = asyncio.get_running_loop(), threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    uploader.stop()
+    await asyncio.to_thread(uploader.join)
+    return await asyncio.to_thread(upload_rest, root, storage, lambda: not stopping.is_set())
 
 
 async def _run(group: Group, duration_s: float | None) -> None:
@@ -104,7 +125,7 @@ def health_line(health: Health) -> str:
     return line if health.error is None else f"{line}  ({health.error})"
 
 
-def _summary(group: Group, symbols: tuple[str, ...], root: Path) -> int:
+def _summary(group: Group, symbols: tuple[str, ...], root: Path) -> None:
     """Print what was captured. Raises VenueError where a book was never live."""
     for health in group.healths():
         console.out.print(
@@ -113,7 +134,8 @@ def _summary(group: Group, symbols: tuple[str, ...], root: Path) -> int:
             f"{health.undecodable} undecodable"
         )
         for path in group.capture_of(health.symbol).recorder.sealed:
-            console.out.print(f"  {path.relative_to(root)}  {path.stat().st_size} bytes")
+            size = f"{path.stat().st_size} bytes" if path.exists() else "uploaded"
+            console.out.print(f"  {path.relative_to(root)}  {size}")
     never = [symbol for symbol in symbols if not group.capture_of(symbol).ever_live]
     if never:
         reasons = {health.error for health in group.healths() if health.error}
@@ -121,4 +143,3 @@ def _summary(group: Group, symbols: tuple[str, ...], root: Path) -> int:
             f"{', '.join(never)}: expected a live book, found none in the whole run "
             f"({'; '.join(sorted(reasons)) or 'no snapshot joined the depth stream'}); what came is kept in raw"
         )
-    return 0

@@ -1,4 +1,4 @@
-"""`midas logs`: the logs of the stages, from DATA_DIR/logs."""
+"""`midas logs`: the logs of the stages, from DATA_DIR/logs, or from its spool where it is an object store."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ _LEADING = ("ts", "level", "stage", "part", "event")
 
 def logs(settings: Logs) -> int:
     """Run `midas logs`; gives the exit code. Raises DataError where no stage has logged yet."""
-    folder = logs_folder(Storage(settings.data_dir).local_path())
+    folder = logs_folder(Storage.of(settings).work_folder)
     paths = log_files(folder, settings.stage)
     if not paths and not settings.follow:
         wanted = "any stage" if settings.stage == "all" else settings.stage

@@ -13,8 +13,10 @@ from midas_ray.capture.head import Head, HeadError
 from midas_ray.capture.layout import check_layout
 from midas_ray.capture.session import check_start, local_root
 from midas_ray.capture.status_table import DONE, healths_of, print_status
+from midas_ray.capture.upload import seal_abandoned, upload_rest, waiting
 from midas_ray.errors import UsageError
 from midas_ray.settings import Collect, Down, Status, Up, top_count
+from midas_ray.storage import Storage
 
 
 def up(settings: Up) -> int:
@@ -24,7 +26,7 @@ def up(settings: Up) -> int:
     """
     if settings.duration is not None:
         raise UsageError("--duration: a detached collector runs until midas down; use midas collect for a time")
-    root = local_root(settings)
+    root, storage = local_root(settings), Storage.of(settings)
     check_layout(root)
     asked = choose_symbols(root, settings)
     if head_node.read_head(root) is None:  # else what a crashed head left may hold the port; it is ended below
@@ -36,27 +38,29 @@ def up(settings: Up) -> int:
         if head is None:
             _end_stale(root)
         plan, began = prepare(root, settings, asked, running)
+        if not storage.is_local:
+            seal_abandoned(root)
         head = head or _start_head(root, settings.dashboard_port)
         from midas_ray.capture.detached import apply_plan, wait_until_live
 
-        apply_plan(root, plan)
+        apply_plan(root, plan, storage.store_address)
     for health in wait_until_live(root, plan, began | set(plan.symbols if asked is None else asked)):
         said = "started" if health.symbol in began else "runs already"
         console.out.print(f"{health.symbol}: collector {said}, {health.state}")
-    console.out.print(f"dashboard {head.dashboard_url}  ray {head.gcs_address}  data {root}")
+    _print_places(head, root, storage)
     return 0
 
 
 def down(settings: Down) -> int:
     """Run `midas down`; gives the exit code: 1 where a collector could not end in good order. Raises HeadError where
     something did not end."""
-    root = local_root(settings)
+    root, storage = local_root(settings), Storage.of(settings)
     if settings.symbols:
-        return _take_off(root, settings.symbols)
+        return _take_off(root, settings.symbols, storage)
     head = head_node.read_head(root)
     if head is None:
         console.out.print(f"nothing runs for {root}")
-        return 0
+        return upload_rest(root, storage)
     with head_node.head_lock(root):
         failed = _stop_collectors(head) if head_node.is_running(head) else 0
         head_node.stop_head(root, head)
@@ -64,16 +68,19 @@ def down(settings: Down) -> int:
     symbols = read_plan(root).symbols
     if symbols:
         console.out.print(f"midas up starts again: {', '.join(symbols)}")
-    return 1 if failed else 0
+    return 1 if upload_rest(root, storage) or failed else 0
 
 
 def status(settings: Status) -> int:
     """Run `midas status`; gives 0 where every symbol that is to be collected is live, or delisted."""
-    root = local_root(settings)
+    root, storage = local_root(settings), Storage.of(settings)
+    left = None if storage.is_local else waiting(root)
     head = head_node.read_head(root)
     if head is None or not head_node.is_running(head):
         if settings.as_json:  # for a program that watches, this is an answer, too
-            print_status(healths_of(root, read_plan(root), {}), {}, root, as_json=True)
+            print_status(healths_of(root, read_plan(root), {}), {}, root, left, as_json=True)
+        elif left is not None and left.files + left.growing:
+            console.out.print(f"{left}, in {root}", markup=False)
         raise HeadError(f"nothing runs for {root}; start it with midas up")
     _check_version(root, head)
     answers = ask_all(Path(head.temp_dir))
@@ -81,10 +88,15 @@ def status(settings: Status) -> int:
     healths = healths_of(root, read_plan(root), said)
     told = [answer for answer in answers.values() if answer is not None]
     limits = {answer.exchange: answer.limits for answer in told if answer.limits is not None}
-    print_status(healths, limits, root, as_json=settings.as_json)
+    print_status(healths, limits, root, left, as_json=settings.as_json)
     if not settings.as_json:
-        console.out.print(f"dashboard {head.dashboard_url}  ray {head.gcs_address}  data {root}")
+        _print_places(head, root, storage)
     return 0 if healths and all(health.state in DONE for health in healths) else 1
+
+
+def _print_places(head: Head, root: Path, storage: Storage) -> None:
+    data = root if storage.is_local else f"{storage.shown}  spool {root}"
+    console.out.print(f"dashboard {head.dashboard_url}  ray {head.gcs_address}  data {data}", markup=False)
 
 
 def choose_symbols(root: Path, settings: Collect) -> tuple[str, ...] | None:
@@ -166,7 +178,7 @@ def _start_head(root: Path, dashboard_port: int) -> Head:
     return head
 
 
-def _take_off(root: Path, symbols: tuple[str, ...]) -> int:
+def _take_off(root: Path, symbols: tuple[str, ...], storage: Storage) -> int:
     """Stop collecting some symbols for good; all others go on."""
     gone = _kept_symbols(root, read_plan(root), symbols)  # before anything is written
     with head_node.head_lock(root):
@@ -176,7 +188,7 @@ def _take_off(root: Path, symbols: tuple[str, ...]) -> int:
         else:
             from midas_ray.capture.detached import apply_plan
 
-            apply_plan(root, left)
+            apply_plan(root, left, storage.store_address)
     for symbol in gone:
         console.out.print(f"{symbol}: not collected any more; what came is kept")
     return 0

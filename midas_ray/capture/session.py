@@ -10,8 +10,8 @@ from midas_ray.venues import get_venue
 
 
 def local_root(settings: MidasSettings) -> Path:
-    """The data folder as an absolute path. Raises StorageError where it is not a local folder."""
-    return Storage(settings.data_dir).local_path()
+    """Where collectors write: the data folder as an absolute path, or its spool where it is an object store."""
+    return Storage.of(settings).work_folder
 
 
 async def resolve_symbols(settings: Collect, rest: RestClient) -> tuple[str, ...]:
@@ -34,8 +34,9 @@ async def check_start(settings: Collect, symbols: tuple[str, ...]) -> tuple[str,
     """
     if not symbols:
         raise UsageError("--symbols: expected at least one symbol such as btcusdt")
-    local_root(settings)
     async with RestClient(get_venue(settings.venue), settings.exchange_url) as rest:
         found = await resolve_symbols(settings.model_copy(update={"symbols": symbols}), rest)
-    Storage(settings.data_dir).check_writable()
+    storage = Storage.of(settings)
+    storage.check_writable()
+    Storage(str(storage.work_folder)).check_writable()
     return found

@@ -14,6 +14,7 @@ from midas_ray import console
 from midas_ray.capture.groups import Plan, actor_name
 from midas_ray.capture.health import Health
 from midas_ray.capture.limits import LimitsState
+from midas_ray.capture.upload import Waiting
 
 DONE = ("live", "delisted")
 """States with which nothing is the matter."""
@@ -134,9 +135,13 @@ def count_line(healths: list[Health]) -> str:
     return f"{len(healths)} symbols: {', '.join(f'{count} {state}' for state, count in states.most_common())}"
 
 
-def as_document(healths: list[Health], limits: dict[str, LimitsState], free_bytes: int, root: Path) -> dict[str, Any]:
-    """What `midas status --json` prints: the fields of `Health` per symbol, and what they come to."""
+def as_document(
+    healths: list[Health], limits: dict[str, LimitsState], free_bytes: int, root: Path, left: Waiting | None = None
+) -> dict[str, Any]:
+    """What `midas status --json` prints: the fields of `Health` per symbol, and what they come to. left: of a spool,
+    what it holds that is not uploaded yet; None where there is no object store."""
     return {
+        "not_uploaded": None if left is None else asdict(left),
         "data_dir": str(root),
         "disk": {
             "free_bytes": free_bytes,
@@ -148,11 +153,20 @@ def as_document(healths: list[Health], limits: dict[str, LimitsState], free_byte
     }
 
 
-def print_status(healths: list[Health], limits: dict[str, LimitsState], root: Path, *, as_json: bool = False) -> None:
-    """Print the table, the disk's state, what is used of the exchange's limits, and the errors there are."""
+def print_status(
+    healths: list[Health],
+    limits: dict[str, LimitsState],
+    root: Path,
+    left: Waiting | None = None,
+    *,
+    as_json: bool = False,
+) -> None:
+    """Print the table, the disk's state, what is used of the exchange's limits, and the errors there are.
+
+    left: as of `as_document`."""
     free_bytes = shutil.disk_usage(root).free
     if as_json:
-        console.out.print(json.dumps(as_document(healths, limits, free_bytes, root), indent=2), markup=False)
+        console.out.print(json.dumps(as_document(healths, limits, free_bytes, root, left), indent=2), markup=False)
         return
     holds = any(health.held_bytes for health in healths)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
@@ -162,6 +176,11 @@ def print_status(healths: list[Health], limits: dict[str, LimitsState], root: Pa
         table.add_row(*status_row(health), *([f"{health.held_bytes / MB:.1f}"] if holds else []))
     width = max(console.out.width, LEAST_WIDTH) if console.out.is_terminal else PLAIN_WIDTH
     Console(width=width, highlight=False).print(table)
-    lines = [disk_line(healths, free_bytes), *(limits_line(*item) for item in limits.items()), *error_lines(healths)]
+    lines = [
+        disk_line(healths, free_bytes),
+        *([f"spool: {left}"] if left else []),
+        *(limits_line(*item) for item in limits.items()),
+        *error_lines(healths),
+    ]
     for line in [count_line(healths), *lines] if len(healths) > 1 else lines:
         console.out.print(line, markup=False)

@@ -1,5 +1,6 @@
 """One symbol of a collector, behind the sockets: merge of its connections, journal, live book, figures of them."""
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -220,7 +221,8 @@ class SymbolCapture:
         """Compressed bytes of this run's files; each sealed one is looked at once."""
         for path in self.recorder.sealed[self._n_measured :]:
             self._n_measured += 1
-            self._sealed_bytes += path.stat().st_size if path.exists() else 0
+            with contextlib.suppress(FileNotFoundError):  # it is in the store already
+                self._sealed_bytes += path.stat().st_size
         self.bytes_on_disk = self.recorder.bytes_on_disk + self._sealed_bytes
 
     def event(self, event: str, **fields: object) -> None:
