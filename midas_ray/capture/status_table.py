@@ -140,8 +140,8 @@ def as_document(
 ) -> dict[str, Any]:
     """What `midas status --json` prints: the fields of `Health` per symbol, and what they come to. left: of a spool,
     what it holds that is not uploaded yet; None where there is no object store."""
-    return {
-        "not_uploaded": None if left is None else asdict(left),
+    spool = {} if left is None else {"not_uploaded": asdict(left)}
+    return spool | {
         "data_dir": str(root),
         "disk": {
             "free_bytes": free_bytes,

@@ -22,6 +22,7 @@ from midas_ray.capture.status_table import (
     print_status,
     status_row,
 )
+from midas_ray.capture.upload import Waiting
 from midas_ray.settings import Collect
 
 LIVE = Health(
@@ -128,3 +129,10 @@ def test_collectors_answer_at_their_sockets(tmp_path: Path) -> None:
     answers = asyncio.run(ask())
     assert answers == {"collector:dead": None, "collector:live": Answer([LIVE], "binance-futures", LIMITS)}
     assert not (tmp_path / "collector:live.sock").exists()
+
+
+def test_what_a_spool_holds_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    left = Waiting(files=2, n_bytes=1500, growing=1)
+    print_status([LIVE], {}, tmp_path, left)
+    assert "spool: 2 sealed raw files (1.5 kB) not uploaded yet, 1 growing" in capsys.readouterr().out
+    assert as_document([LIVE], {}, 0, tmp_path, left)["not_uploaded"] == {"files": 2, "n_bytes": 1500, "growing": 1}
