@@ -16,10 +16,10 @@ os.environ.setdefault("POLARS_MAX_THREADS", "1")
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from benchmarks.clean import CAPTURES, Capture, absent, clean_tables, import_capture
+from benchmarks.ofi import STEPS_PER_S, Floats, windows
 from benchmarks.rows import Row, finish, parser_of
 from midas_ray.capture.journal import decode_line, read_blocks
 from midas_ray.reconstruct.plan import raw_files
@@ -28,11 +28,7 @@ from midas_ray.storage import Storage
 from midas_ray.venues.base import frame_message
 from midas_ray.venues.messages import DepthUpdate
 
-Floats = npt.NDArray[np.float64]
-
 START_NS = 1_767_614_400_000_000_000  # 2026-01-05 12:00 UTC: the busy half of the day
-STEPS_PER_S = 10
-"""Rows of clean/book a second."""
 LEVELS = 10
 HEADLINE = (
     "spread of one tick, share",
@@ -77,25 +73,12 @@ def hill(values: Floats, share: float = 0.05) -> float:
     return float(1.0 / np.log(ordered[:count] / ordered[count]).mean())
 
 
-def windows(book: pl.DataFrame, seconds: int, tick: float) -> tuple[Floats, Floats]:
-    """(mid change in ticks, OFI of the best level) of windows of so many seconds without a missing row."""
-    mid = 0.5 * (book["bid_px_01"] + book["ask_px_01"]).to_numpy() / tick
-    ofi = book["ofi_01"].fill_null(math.nan).to_numpy()
-    size = seconds * STEPS_PER_S
-    count = (len(mid) - 1) // size
-    moves = np.diff(mid[: count * size + 1 : size])
-    flows = ofi[1 : count * size + 1].reshape(count, size).sum(axis=1)
-    span_us = np.diff(book["ts"].dt.epoch("us").to_numpy()[: count * size + 1 : size])
-    whole = (span_us == seconds * 1_000_000) & ~np.isnan(flows)
-    return moves[whole], flows[whole]
-
-
 def ofi_r2(book: pl.DataFrame, seconds: int, tick: float) -> float:
     """R^2 of mid change on order flow imbalance of the same window (Cont, Kukanov and Stoikov 2014, equation 7)."""
     moves, flows = windows(book, seconds, tick)
     if len(moves) < 25 or moves.std() == 0.0 or flows.std() == 0.0:
         return math.nan
-    return float(np.corrcoef(moves, flows)[0, 1] ** 2)
+    return float(np.corrcoef(moves, flows[:, 0])[0, 1] ** 2)
 
 
 def book_facts(book: pl.DataFrame, tick: float) -> dict[str, float]:
