@@ -1,9 +1,14 @@
-"""`midas import`: other people's archives into raw journals (lines, cryptofeed) or clean bars (klines)."""
+"""`midas import`: other people's archives into raw journals, or clean bars (klines)."""
+
+from collections.abc import Callable
 
 from midas_ray import console
 from midas_ray.build_folder import build_folder
 from midas_ray.errors import DataError, UsageError
+from midas_ray.importers.archive import ArchiveFormat
+from midas_ray.importers.archive_run import import_archive
 from midas_ray.importers.entries import CRYPTOFEED, LINES, LineFormat
+from midas_ray.importers.hftbacktest import Hftbacktest
 from midas_ray.importers.journals import (
     JournalImport,
     Outcome,
@@ -13,7 +18,9 @@ from midas_ray.importers.journals import (
 )
 from midas_ray.importers.klines import import_klines
 from midas_ray.importers.ledger import Ledger
+from midas_ray.importers.midas_v2 import MidasV2
 from midas_ray.importers.survey import FileSurvey, survey_file
+from midas_ray.importers.tardis import Tardis
 from midas_ray.importers.textfile import check_paths, sha256
 from midas_ray.importers.units import utc_text
 from midas_ray.settings import Import
@@ -21,6 +28,11 @@ from midas_ray.storage import Storage
 from midas_ray.venues import get_venue
 
 _FORMATS: dict[str, LineFormat] = {fmt.name: fmt for fmt in (LINES, CRYPTOFEED)}
+_ARCHIVES: dict[str, Callable[[Import], ArchiveFormat]] = {
+    "tardis": lambda _: Tardis(),
+    "midas-v2": lambda _: MidasV2(),
+    "hftbacktest": lambda settings: Hftbacktest(settings.symbols),
+}
 
 
 def import_archives(settings: Import) -> int:
@@ -32,6 +44,8 @@ def import_archives(settings: Import) -> int:
     paths = check_paths(settings.paths)
     if settings.format == "klines":
         return import_klines(settings, storage, paths)
+    if settings.format in _ARCHIVES:
+        return import_archive(settings, storage, paths, _ARCHIVES[settings.format](settings))
     fmt, venue = _FORMATS[settings.format], get_venue(settings.venue)
     with console.progress_bar() as progress:
         reading = progress.add_task("reading files", total=len(paths))
