@@ -413,8 +413,8 @@ class Import(VenueSettings, JournalSettings):
     format: CliPositionalArg[Literal["lines", "cryptofeed", "klines", "tardis", "midas-v2", "hftbacktest"]] = Field(
         description="lines: '<timestamp> <json>', plain or gzip; cryptofeed: its raw files; klines: feather, csv or "
         "zip; tardis: Tardis.dev CSV, plain or .gz (incremental_book_L2, trades, derivative_ticker, liquidations, told "
-        "by their headers); midas-v2: .jsonl.zst of the original MIDAS collector, also cut off at the end; hftbacktest: "
-        ".npz of normalised events (array `data`) of the one --symbol"
+        "by their headers); midas-v2: .jsonl.zst of the original MIDAS collector, also cut off at the end; hftbacktest:"
+        " .npz of normalised events (array `data`) of the one --symbol"
     )
     paths: CliPositionalArg[list[str]] = Field(description="files, in any order")
     symbols: Symbols = Field(

@@ -181,7 +181,5 @@ def _book_notes(capture: SymbolCapture, outcome: ArchiveOutcome) -> list[str]:
         ]
     notes = [f"book known {outcome.levels:,} levels deep at most: levels beyond are null until a whole book shows them"]
     if outcome.crossed:
-        notes.append(
-            f"{outcome.crossed} times the changes led to a crossed book: unknown from there to the next whole one"
-        )
+        notes.append(f"{outcome.crossed} crossed books: unknown from each to the next whole book")
     return notes

@@ -116,6 +116,11 @@ def _check(path: Path, first: int, events: Events) -> None:
         wrong = np.flatnonzero(is_read & ~holds)
         if len(wrong):
             at = int(wrong[0])
+            if kinds[at] == SNAPSHOT and events["exch_ts"][at] == 0:
+                raise DataError(
+                    f"{path}: expected events with their times, found a whole book without its time, as "
+                    "create_last_snapshot writes it; leave that file out"
+                )
             row = dict(zip(EVENT.names or (), events[at].item(), strict=True))
             raise DataError(
                 f"{path}, event {first + at:,}: expected {rule}, found ev={row['ev']:#x} exch_ts={row['exch_ts']} "

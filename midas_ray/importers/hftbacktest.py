@@ -127,7 +127,8 @@ class Hftbacktest:
             }
         ).with_columns(symbol=pl.lit(self.symbol))
         found: dict[int, BookChange | _Trade] = {}
-        for change in book_changes(table.filter(~pl.Series(is_trade))).iter_rows():
+        levels = table.filter(~pl.Series(is_trade))
+        for change in book_changes(levels).iter_rows() if len(levels) else ():
             found[change[-1]] = BookChange(*change[:-1])
         prints = table.filter(pl.Series(is_trade)).select("recv_ns", "exchange_ms", "px", "qty", "is_bid")
         for at, values in zip(np.flatnonzero(is_trade).tolist(), prints.iter_rows(), strict=True):

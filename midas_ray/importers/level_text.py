@@ -28,11 +28,14 @@ def is_positive(column: str) -> pl.Expr:
 
 
 def book_changes(rows: pl.DataFrame) -> pl.DataFrame:
-    """Changes of the book, in order, of rows with `message` (the same for all rows of a change), symbol, recv_ns,
-    exchange_ms, is_whole, is_bid (null: no level), px, qty: one row each with recv_ns, symbol, exchange_ms, bids, asks,
-    is_whole, message."""
+    """Changes of the book, in order: one row each with recv_ns, symbol, exchange_ms, bids, asks, is_whole, message.
+
+    rows: at least one, with `message` (the same for all rows of a change), symbol, recv_ns, exchange_ms, is_whole, px,
+    qty and is_bid (null: no level).
+    """
     return (
-        rows.with_columns(level=pl.format('["{}","{}"]', "px", "qty"))
+        rows.rechunk()  # polars 2.1 panics in `format` over columns of several chunks, one of them empty
+        .with_columns(level=pl.format('["{}","{}"]', "px", "qty"))
         .group_by("message", maintain_order=True)
         .agg(
             pl.col("recv_ns", "symbol", "exchange_ms").last(),

@@ -130,7 +130,8 @@ def _books(file: ArchiveSurvey, header: Header) -> Iterator[ArchiveMessage]:
         held = rows.filter(is_last).drop("message")
         if len(held) > MOST_ROWS:
             raise DataError(f"{file.path}: expected messages of at most {MOST_ROWS:,} rows, found a longer one")
-        yield from _changes(rows.filter(~is_last), file)
+        if len(held) < len(rows):
+            yield from _changes(rows.filter(~is_last), file)
     if held is not None:
         yield from _changes(held.with_columns(message=pl.lit(0)), file)
 
