@@ -4,6 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -31,6 +32,18 @@ EXCHANGE, LOCAL, BUY, SELL = 1 << 31, 1 << 30, 1 << 29, 1 << 28
 DEPTH, TRADE, CLEAR, SNAPSHOT = 1, 2, 3, 4
 """Kinds of events, in the low byte of `ev`."""
 
+_HEADER_ERRORS = (
+    ValueError,
+    LookupError,
+    SyntaxError,
+    TypeError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+    TokenError,
+)
+"""What numpy's reading of a header as Python raises where it is none."""
+
 Events = npt.NDArray[np.void]
 
 
@@ -56,7 +69,7 @@ def _read_array_header(path: Path, stream: BinaryIO) -> int:
         version = np.lib.format.read_magic(stream)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, _, dtype = read(stream)
-    except (ValueError, KeyError, SyntaxError, UnicodeDecodeError) as error:
+    except _HEADER_ERRORS as error:
         raise DataError(f"{path}: expected {EXPECTED}, found no array that numpy reads ({error})") from None
     if dtype != EVENT or len(shape) != 1:
         hint = "; convert it with hftbacktest's data.utils.migration2" if dtype == np.float64 else ""

@@ -81,24 +81,20 @@ def _note(found: ArchiveSurvey, tardis_kind: TardisKind, kind: StreamKind, table
     found.venue = next(iter(venues))
     found.rows += len(table)
     found.lines += len(table)
-    if tardis_kind == "incremental_book_L2":
-        part = table.select("symbol", "local_timestamp", message=_message_key().rle_id())
-    else:
-        part = table.select("symbol", "local_timestamp", message="line")
     for symbol, first_us, last_us, count in (
-        part.group_by("symbol")
+        table.group_by("symbol")
         .agg(
             pl.col("local_timestamp").min().alias("first"),
             pl.col("local_timestamp").max().alias("last"),
-            pl.col("message").n_unique(),
+            pl.len().alias("rows"),
         )
         .iter_rows()
     ):
         found.first_ns, found.last_ns = min(found.first_ns, first_us * 1000), max(found.last_ns, last_us * 1000)
-        if not is_plain(symbol.lower()):
+        if not is_plain(symbol):
             found.left_out.add(symbol)
             continue
-        each = found.symbols.setdefault(symbol.lower(), SymbolSurvey(first_ns=first_us * 1000))
+        each = found.symbols.setdefault(symbol, SymbolSurvey(first_ns=first_us * 1000))
         each.kinds[kind] += count
         each.first_ns, each.last_ns = min(each.first_ns, first_us * 1000), max(each.last_ns, last_us * 1000)
     if tardis_kind == "trades":
@@ -108,11 +104,15 @@ def _note(found: ArchiveSurvey, tardis_kind: TardisKind, kind: StreamKind, table
     found.notes = +found.notes  # only what there is
 
 
-def _message_key() -> pl.Expr:
-    """Rows of one message are neighbours that agree in this; a whole book may come with several times."""
+def _numbered(rows: pl.DataFrame) -> pl.DataFrame:
+    """`rows` with `message`: the same for those of a symbol's rows that follow each other and agree in their times and
+    is_snapshot. A whole book may come with several times."""
     is_whole = pl.col("is_snapshot") == "true"
     times = [pl.when(is_whole).then(0).otherwise(pl.col(name)).alias(name) for name in ("local_timestamp", "timestamp")]
-    return pl.struct("symbol", "is_snapshot", *times)
+    run = pl.struct("is_snapshot", *times).rle_id().cast(pl.Int64)
+    if rows["symbol"].n_unique() == 1:
+        return rows.with_columns(message=run)
+    return rows.with_columns(message=run.over("symbol") + pl.col("symbol").rank("dense").cast(pl.Int64) * 2**32)
 
 
 def _has_mark() -> pl.Expr:
@@ -123,23 +123,22 @@ def _has_mark() -> pl.Expr:
 def _books(file: ArchiveSurvey, header: Header) -> Iterator[ArchiveMessage]:
     held: pl.DataFrame | None = None
     for table in read_tables(file.path, header):
-        rows = table if held is None else pl.concat([held, table])
-        rows = rows.with_columns(message=_message_key().rle_id())
-        # The last message of a block may go on in the next one.
-        is_last = pl.col("message") == pl.col("message").last()
+        rows = _numbered(table if held is None else pl.concat([held, table]))
+        # The last message of a symbol in a block may go on in the next one.
+        is_last = pl.col("message") == pl.col("message").last().over("symbol")
         held = rows.filter(is_last).drop("message")
         if len(held) > MOST_ROWS:
             raise DataError(f"{file.path}: expected messages of at most {MOST_ROWS:,} rows, found a longer one")
         if len(held) < len(rows):
             yield from _changes(rows.filter(~is_last), file)
     if held is not None:
-        yield from _changes(held.with_columns(message=pl.lit(0)), file)
+        yield from _changes(_numbered(held), file)
 
 
 def _changes(rows: pl.DataFrame, file: ArchiveSurvey) -> Iterator[BookChange]:
     named = rows.select(
         "message",
-        symbol=pl.col("symbol").str.to_lowercase(),
+        "symbol",
         recv_ns=pl.col("local_timestamp") * 1000,
         exchange_ms=pl.col("timestamp") // 1000,
         is_whole=pl.col("is_snapshot") == "true",
@@ -155,7 +154,7 @@ def _others(file: ArchiveSurvey, header: Header, venue: Venue) -> Iterator[Archi
     for table in read_tables(file.path, header):
         chosen = table.filter(_has_mark()) if header.kind == "derivative_ticker" else table
         for row in chosen.iter_rows(named=True):
-            symbol = row["symbol"].lower()
+            symbol = row["symbol"]
             if symbol in file.symbols:
                 yield Message(row["local_timestamp"] * 1000, symbol, kind, _payload(header.kind, symbol, row, venue))
 

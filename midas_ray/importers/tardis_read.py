@@ -117,7 +117,7 @@ def _blocks(path: Path, block_bytes: int) -> Iterator[bytes]:
 def read_tables(path: Path, header: Header, block_bytes: int = BLOCK_BYTES) -> Iterator[pl.DataFrame]:
     """Tables of the file's rows in its order: the columns of its kind, and `line`, the number of its line in the file.
 
-    Text as in the file; times as Int64 (us), prices and amounts as plain decimal text.
+    Text as in the file; symbols in lower case, times as Int64 (us), prices and amounts as plain decimal text.
     Raises DataError for a row that is none of the kind's, CorruptFileError.
     """
     line = 1
@@ -146,6 +146,7 @@ def _parsed(path: Path, header: Header, text: bytes, line: int) -> pl.DataFrame:
         raise DataError(f"{path}: expected a row in each line from line {line:,} on, found blank ones; check the file")
     table = raw.select(_COLUMNS[header.kind]).with_row_index("line", line)
     checked = table.with_columns(
+        pl.col("symbol").str.to_lowercase(),
         pl.col("timestamp", "local_timestamp").cast(pl.Int64, strict=False),
         *(plain_text(table[name]).alias(name) for name in ("price", "amount") if name in table.columns),
     )
