@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import cast
 
 from midas_ray import console
+from midas_ray.build_folder import build_folder
 from midas_ray.errors import DataError, UsageError
 from midas_ray.importers.archive import ArchiveFormat, ArchiveSurvey
 from midas_ray.importers.archive_journals import ArchiveJournals, ArchiveOutcome
-from midas_ray.importers.journals import SymbolCapture, captures, staging
+from midas_ray.importers.journals import SymbolCapture, captures
 from midas_ray.importers.ledger import Ledger
 from midas_ray.importers.survey import FileSurvey
 from midas_ray.importers.textfile import sha256
@@ -35,7 +36,6 @@ def import_archive(settings: Import, storage: Storage, paths: list[Path], fmt: A
     Raises UsageError for symbols the files do not hold and for another venue, DataError for what the files hold,
     CorruptFileError, StorageError.
     """
-    storage.local_path()
     started = time.monotonic()
     with console.progress_bar() as progress:
         reading = progress.add_task("reading files", total=len(paths))
@@ -64,7 +64,7 @@ def import_archive(settings: Import, storage: Storage, paths: list[Path], fmt: A
                 _check_books_apart(capture, files)
         storage.check_writable()
         writing = progress.add_task("writing messages", total=None)
-        with staging(storage) as folder:
+        with build_folder(storage, "import") as folder:
             work = ArchiveJournals(venue, fmt, files, wanted, folder, settings)
             messages = work.run(lambda count: progress.advance(writing, count))
             for symbol, capture in wanted.items():

@@ -30,7 +30,7 @@ from tests.importers.test_hftbacktest import events, npz, trades
 from tests.importers.test_midas_v2 import put, session
 
 Capsys = pytest.CaptureFixture[str]
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 Mutation = tuple[str, float, int]
 
