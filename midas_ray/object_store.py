@@ -31,7 +31,7 @@ FIRST_ATTEMPTS = 3
 PART_BYTES = 8 * 2**20
 
 _OPTIONS = ("endpoint_override", "region", "scheme", "force_virtual_addressing", "tls_ca_file_path")
-_CODE = re.compile(r"AWS Error (\w+)(?: \(HTTP status \d+\))?(?: during \w+ operation)?: (.*)", re.DOTALL)
+_CODE = re.compile(r"AWS Error (\w+)(?: \((HTTP status \d+)\))?(?: during \w+ operation)?: (.*)", re.DOTALL)
 _UNREACHABLE = re.compile(r"curlCode: (?:5|6|7|35|60), ")
 """libcurl: proxy or host not resolved, not connected, no TLS, a certificate that is not trusted."""
 _REFUSED = {
@@ -190,7 +190,9 @@ def _check(client: pafs.S3FileSystem, location: S3Location) -> None:
 def _code(error: OSError) -> tuple[str, str]:
     """(Amazon's code, what it says); empty where the error is none of the store's."""
     found = _CODE.search(str(error))
-    return ("", "") if found is None else (found[1], found[2])
+    if found is None:
+        return "", ""
+    return found[1], found[3] if found[2] is None else f"{found[2]}, {found[3]}"
 
 
 def is_of_store(error: OSError) -> bool:

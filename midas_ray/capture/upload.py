@@ -154,10 +154,13 @@ class Uploader:
         self._thread.join(timeout_s)
 
     def finish(self, timeout_s: float) -> None:
-        """Stop, then upload for at most about `timeout_s` what is sealed by now. Raises StorageError."""
+        """Stop, then upload for at most about `timeout_s` what is sealed by now, if the store takes anything. Raises
+        StorageError."""
         last_s = time.monotonic() + timeout_s
         self.stop()
         self.join(timeout_s)
+        if self._thread.is_alive() or self.failure is not None:
+            return
         upload_all(self._spool, self._storage, lambda: time.monotonic() < last_s)
 
     def _run(self) -> None:
