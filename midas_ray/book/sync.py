@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from midas_ray.book import kernels as k
 from midas_ray.book.events import DepthEvents
@@ -86,6 +87,12 @@ class _Span:
     events: DepthEvents
     first: int
     stop: int
+
+    def running_ms(self, before_ms: int) -> npt.NDArray[np.int64]:
+        """Exchange times as the running maximum, after events that have reached `before_ms`: the venue's clock may
+        step back, and how events are cut into spans must not show."""
+        times = self.events.table[self.first : self.stop, k.DEPTH_MS]
+        return np.maximum(np.maximum.accumulate(times), before_ms)
 
 
 class BookSync:
@@ -189,11 +196,12 @@ class BookSync:
         self._write_unlive_rows(self._first_after_ms(snapshot.last_id))
         self._anchor(snapshot)
         waiting, self._buffer = self._buffer, deque()
-        newest = self._seen_ms
+        newest, reached_ms = self._seen_ms, 0
         actions: list[Action] = []
         for span in waiting:
-            table = span.events.table[span.first : span.stop, k.DEPTH_MS]
-            kept = np.flatnonzero(table >= newest - BUFFER_MS)
+            times = span.running_ms(reached_ms)
+            reached_ms = int(times[-1])
+            kept = np.flatnonzero(times >= newest - BUFFER_MS)
             if len(kept):
                 actions += self._run(_Span(span.events, span.first + int(kept[0]), span.stop))
         return actions
@@ -430,12 +438,11 @@ class BookSync:
         """Bring the snapshot forward by the recent events and merge it into the book. An old one is left alone."""
         newer = Ladder()
         newer.load(snapshot)
-        last_id = snapshot.last_id
+        last_id, reached_ms = snapshot.last_id, 0
         for span in self._recent:
-            table = span.events.table
-            for at in range(span.first, span.stop):
-                if table[at, k.DEPTH_MS] < self.clock_ms - RECENT_MS:
-                    continue
+            table, times = span.events.table, span.running_ms(reached_ms)
+            reached_ms = int(times[-1])
+            for at in range(span.first + int(np.searchsorted(times, self.clock_ms - RECENT_MS)), span.stop):
                 action = k.classify(last_id, table[at, k.DEPTH_LAST_ID], table[at, k.DEPTH_PREV_ID])
                 if action == k.GAP:
                     return []
@@ -450,7 +457,7 @@ class BookSync:
 
 
 def _forget_before(spans: deque[_Span], ms: int) -> None:
-    while len(spans) > 1 and spans[0].events.table[spans[0].stop - 1, k.DEPTH_MS] < ms:
+    while len(spans) > 1 and spans[0].events.table[spans[0].first : spans[0].stop, k.DEPTH_MS].max() < ms:
         spans.popleft()
 
 

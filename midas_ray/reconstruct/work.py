@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +44,7 @@ class TaskWork:
     readers: dict[str, RawFileReader] = field(default_factory=dict)
     copies: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
-    _heads: dict[bytes, str] = field(default_factory=dict)
+    _heads: dict[bytes, RawFile] = field(default_factory=dict)
 
     def add(self, hour: int, table: str, frame: pa.Table, metadata: dict[str, str]) -> None:
         """Make the Parquet file of an hour, in memory: nothing appears before all of the task is done."""
@@ -75,12 +76,12 @@ class TaskWork:
             fault = head_fault(file, head) if head else None
             if fault is not None:
                 reader.refuse(fault)
-            elif head in self._heads:
+            elif head in self._heads and self._is_copy(file, self._heads[head]):
                 self.copies.append(
-                    f"{file.path}: begins with the line that {self._heads[head]} begins with; taken once"
+                    f"{file.path}: holds nothing but what {self._heads[head].path} begins with; taken once"
                 )
             elif head:
-                self._heads[head] = file.path
+                self._heads.setdefault(head, file)
                 replay.feed(itertools.chain([block], blocks))
             if self.storage.is_local:  # from an object store it would have to be fetched
                 reader.hash_rest()
@@ -91,6 +92,14 @@ class TaskWork:
                 f"{file.path}: expected frames of {self.task.symbol} only, found {names}, which are left out; "
                 "import the file, or move what is not its symbol's to its own folder"
             )
+
+    def _is_copy(self, file: RawFile, of: RawFile) -> bool:
+        """Whether all lines of a file are those that the other begins with."""
+        with (
+            RawFileReader(self.storage, file, lambda: None) as short,
+            RawFileReader(self.storage, of, lambda: None) as whole,
+        ):
+            return is_prefix(short.blocks(), whole.blocks())
 
     @property
     def damaged(self) -> dict[str, str]:
@@ -139,6 +148,21 @@ class TaskWork:
         reader = self.readers.get(file.path)
         digest = None if reader is None else reader.digest
         return {"stamp": file.stamp, "digest": digest, "damage": self._damage(file)}
+
+
+def is_prefix(short: Iterator[bytes], whole: Iterator[bytes]) -> bool:
+    """Whether the text of the first blocks is what that of the second begins with."""
+    held = b""
+    for block in short:
+        while len(held) < len(block):
+            more = next(whole, b"")
+            if not more:
+                return False
+            held += more
+        if not held.startswith(block):
+            return False
+        held = held[len(block) :]
+    return True
 
 
 def read_entry(storage: Storage, manifest: str) -> dict[str, Any]:

@@ -4,11 +4,13 @@ It shares no code with the product. Prices and sizes are plain integers of any l
 """
 
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from tests.book.by_hand import Row, Sizes
 
 OFI_LEVELS = 10
 RECENT_MS = 30_000
+BUFFER_MS = 60_000
 Side = list[tuple[int, int]]
 """Level changes (price, size) in the message's order."""
 
@@ -147,8 +149,10 @@ class DictReplay:
         self._unlive_rows(min([self.seen_ms, *goes_on[:1]]))
         self.book, self.last_id, self.anchor = Book.of(rest), rest.last_id, True
         waiting, self.waiting = self.waiting, []
-        for event in waiting:
-            self.depth(event)
+        newest_ms = self.seen_ms
+        for event, reached_ms in zip(waiting, accumulate((event.ms for event in waiting), max), strict=True):
+            if reached_ms >= newest_ms - BUFFER_MS:
+                self.depth(event)
 
     def depth(self, event: Depth) -> None:
         if not self.anchor:
@@ -231,8 +235,9 @@ class DictReplay:
             return
         self.pending = None
         newer, last_id = Book.of(pending), pending.last_id
-        for event in self.recent:
-            if event.ms < self.clock_ms - RECENT_MS or event.last_id <= last_id:
+        reached = accumulate((event.ms for event in self.recent), max)
+        for event, reached_ms in zip(self.recent, reached, strict=True):
+            if reached_ms < self.clock_ms - RECENT_MS or event.last_id <= last_id:
                 continue
             if event.pu > last_id:
                 return

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tests.book.by_hand import Sizes
 from tests.book.dict_replay import Depth, Rest, Side
 
-START_MS = 5000
+START_MS = 1_000_000
 MOST = 10**17
 """A price of as many digits as there may be, after two more decimals."""
 
@@ -126,6 +126,7 @@ class RoughMarket:
 
     def _event(self) -> Depth:
         self.ms += self.random.choice([0, 0, 1, self.random.randint(0, 400), self.random.randint(0, 40)])
+        self.ms += self.random.randint(0, 40_000) if self.random.random() < 0.01 else 0
         back_ms = self.random.randint(0, self.rough.back_ms) if self.random.random() < 0.1 else 0
         bids, asks = self._changes(self.bids, -1), self._changes(self.asks, 1)
         pu, first = self.last_id, self.last_id + self.random.randint(1, 3)

@@ -17,7 +17,7 @@ from midas_ray.book.scale import Scale
 from midas_ray.book.sync import Action, BookSync, Gap
 from tests.book.by_hand import STATES, Row, Sizes, sides
 from tests.book.dict_replay import Depth, DictReplay, Hole, Rest
-from tests.book.rough_market import Input, Opened, Rescaled, RoughMarket, Roughness
+from tests.book.rough_market import START_MS, Input, Opened, Rescaled, RoughMarket, Roughness
 
 LAST_MS = 10**9
 Answer = tuple[list[Row], list[tuple[int, int]], list[Hole]]
@@ -160,7 +160,7 @@ roughness = st.builds(
     levels=st.sampled_from([0, 1, 3, 12, 40, 300]),
     jump=st.sampled_from([0, 100, 5_000, 10**6, 10**10]),
     events=st.integers(1, 80),
-    back_ms=st.sampled_from([0, 0, 50, 3000]),
+    back_ms=st.sampled_from([0, 0, 50, 3000, 90_000]),
     limit=st.sampled_from([None, None, 5, 20, 100]),
     most_changes=st.sampled_from([3, 12, 60]),
 )
@@ -203,7 +203,7 @@ def test_the_rough_market_is_rough() -> None:
 @settings(deadline=None, max_examples=40, derandomize=True)
 def test_a_later_task_writes_the_same_rows(rough: Roughness, after: int) -> None:
     """Rows from a moment on, of a replay that began earlier."""
-    script, first_ms = RoughMarket(rough).script(), 5000 + 100 * after
+    script, first_ms = RoughMarket(rough).script(), START_MS + 100 * after
     whole = played(script, step_ms=100, depth=10).rows
     found = Product(step_ms=100, depth=10, capacity=50, units=(1, 1), first_ms=first_ms).feed(script, 9)
     assert found[0] == [row for row in whole if row.ts > first_ms]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import zstandard
 
 from midas_ray.capture.journal import event_line
 from midas_ray.capture.journal_file import JournalFile
@@ -160,6 +161,28 @@ def test_a_copy_of_a_file_doubles_nothing(tmp_path: Path, pack_bytes: int) -> No
     assert check_against_truth(market, table(tmp_path, "book")) > 9_000
     assert table(tmp_path, "trades")["trade_id"].to_list() == [number for _, number, *_ in market.prints]
     assert not list((tmp_path / "clean").glob("gaps/**/*.parquet"))
+
+
+@pytest.mark.parametrize("pack_bytes", [1, 2**40])
+def test_two_files_that_begin_alike_are_both_used(tmp_path: Path, pack_bytes: int) -> None:
+    """Such as the depth and the trades of one archive, imported one after the other."""
+    market = three_hours(tmp_path)
+    first = sealed(tmp_path)[0]
+    lines = (
+        zstandard.ZstdDecompressor().stream_reader(first.read_bytes(), read_across_frames=True).read().splitlines(True)
+    )
+    trades = [line for line in lines if b'"e":"trade"' in line]
+    stamp = int(first.name.split("-")[0])
+    for name, part in (
+        (first.name, [line for line in lines if line not in trades]),
+        (f"{stamp}-999.jsonl.zst", trades),
+    ):
+        text = b"".join([lines[0], *part[part[0] == lines[0] :]])
+        first.with_name(name).write_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(text))
+    results = run(tmp_path, pack_bytes)
+    assert not any(result["copies"] or result["damaged"] for result in results)
+    assert check_against_truth(market, table(tmp_path, "book")) > 9_000
+    assert table(tmp_path, "trades")["trade_id"].to_list() == [number for _, number, *_ in market.prints]
 
 
 def test_a_file_under_a_wrong_name_is_left_out_and_named(tmp_path: Path) -> None:
