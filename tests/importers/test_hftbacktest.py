@@ -227,20 +227,17 @@ def test_symbol_must_be_said(tmp_path: Path, capsys: Capsys) -> None:
 
 @pytest.mark.real
 @pytest.mark.skipif(importlib.util.find_spec("hftbacktest") is None, reason="hftbacktest is absent (the extra `bench`)")
-def test_real_capture_by_the_librarys_own_converter_gives_the_same_rows(tmp_path: Path, real_data: Path) -> None:
+def test_real_capture_by_the_librarys_own_converter_gives_the_same_rows(
+    tmp_path: Path, btc_capture: Path, btc_lines: Path
+) -> None:
     from hftbacktest.data.utils import binancefutures  # type: ignore[import-untyped]
 
-    capture = str(real_data / "binance-futures-raw" / "btcusdt_20240808.gz")
-    binancefutures.convert(capture, str(tmp_path / "btc.npz"), buffer_size=2_000_000)
-    ours, theirs = tmp_path / "lines", tmp_path / "hft"
-    assert run(ours, "lines", capture, "--symbol", "btcusdt") == 0
-    assert hft(theirs, str(tmp_path / "btc.npz")) == 0
-    books, prints = [], []
-    for root in (ours, theirs):
-        clean(root)
-        books.append(table(root, "book").drop("last_update_id"))
-        prints.append(table(root, "trades").select("ts", "px", "qty", "side"))
-    assert len(books[0].filter(pl.col("state") == "live")) == 3445
-    assert books[0].equals(books[1])
-    assert len(prints[0]) == 21_313
-    assert prints[0].equals(prints[1])
+    binancefutures.convert(str(btc_capture), str(tmp_path / "btc.npz"), buffer_size=2_000_000)
+    assert hft(tmp_path, str(tmp_path / "btc.npz")) == 0
+    clean(tmp_path)
+    ours, theirs = (table(root, "book").drop("last_update_id") for root in (btc_lines, tmp_path))
+    assert len(ours.filter(pl.col("state") == "live")) == 3445
+    assert ours.equals(theirs)
+    ours, theirs = (table(root, "trades").select("ts", "px", "qty", "side") for root in (btc_lines, tmp_path))
+    assert len(ours) == 21_313
+    assert ours.equals(theirs)
