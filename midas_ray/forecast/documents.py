@@ -16,6 +16,7 @@ from midas_ray.forecast.judgement import Judgement, iso
 from midas_ray.forecast.parts import Parts
 from midas_ray.forecast.progress import TrainingProgress
 from midas_ray.settings import Train
+from midas_ray.storage import Storage
 
 
 def write_documents(
@@ -83,6 +84,7 @@ def _config(run_id: str, values: Train, parts: Parts) -> dict[str, Any]:
         "run": run_id,
         "midas_ray": __version__,
         **values.model_dump(mode="json"),
+        "data_dir": Storage.of(values).shown_path(),  # whole, so that retention finds it, and without credentials
         "symbols": list(parts.panel.symbols),
         "symbols_left_out": list(parts.symbols_left_out),
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from midas_ray.errors import DataError
+from midas_ray.object_store import shown_uri
 from midas_ray.retention.units import Key, Need, Unit
 from midas_ray.storage import Storage
 
@@ -55,9 +56,10 @@ def read_model(folder: Path) -> ModelData:
 
 
 def is_about(model: ModelData, folder: Path, storage: Storage) -> bool:
-    """Whether the model was trained on this DATA_DIR; a relative one is of where the model was trained, or of here."""
+    """Whether the model was trained on this DATA_DIR. A relative one, as older models have it, is taken as seen from
+    here, from MODEL_DIR or from the folder around it."""
     if "://" in model.data_dir or not storage.is_local:
-        return model.data_dir.rstrip("/") == storage.data_dir.rstrip("/")
+        return shown_uri(model.data_dir).rstrip("/") == storage.shown_path()
     path = Path(model.data_dir).expanduser()
     bases = [Path.cwd(), folder.parent, folder.parent.parent]
     return storage.root in {str((base / path).resolve()) for base in bases}

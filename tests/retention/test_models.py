@@ -82,11 +82,10 @@ def test_a_job_that_runs_elsewhere_finds_the_models_beside_the_data(
     assert len(needed(tmp_path / "data", Path("models"))) == 2
 
 
-def test_a_model_on_an_object_store_is_known_by_its_uri(tmp_path: Path) -> None:
-    write_model(tmp_path / "models", "tft-1", "mock://bucket/data/")
-    storage = Storage(str(tmp_path))
-    storage.data_dir, storage.fs = "mock://bucket/data", None  # type: ignore[assignment]
-    assert len(model_needs(units(), storage, VENUE, tmp_path / "models")) == 2
+def test_a_model_on_an_object_store_is_known_without_credentials(tmp_path: Path) -> None:
+    write_model(tmp_path / "models", "tft-1", "s3://bucket/data")
+    for uri, count in (("s3://KEY:SECRET@bucket/data/?region=x", 2), ("s3://bucket/data", 2), ("s3://bucket/other", 0)):
+        assert len(model_needs(units(), Storage(uri), VENUE, tmp_path / "models")) == count
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.json", "features.json"])

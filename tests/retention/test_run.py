@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from midas_ray import object_store
 from midas_ray.cli import main
 from midas_ray.retention.run import clean_data
 from midas_ray.settings import CleanData
 from midas_ray.storage import Partition, Storage
+from tests.s3_server import Bucket
 
 VENUE = "binance-futures"
 OLD, NEW = date(2026, 1, 1), date(2026, 1, 9)
@@ -20,8 +22,11 @@ NOW = datetime(2026, 1, 9, 12, tzinfo=UTC)
 OTHERS = ["raw/notes.txt", "raw/venue=binance-futures/symbol=btcusdt/.collector.lock", "models/m/notes.txt"]
 
 
-def _filled(root: Path) -> Storage:
-    storage = Storage(str(root))
+def _filled(root: Path) -> None:
+    _fill(Storage(str(root)))
+
+
+def _fill(storage: Storage) -> None:
     for day in (OLD, NEW):
         for table in ("raw", "clean/book", "clean/manifest", "features"):
             for symbol in ("btcusdt", "ethusdt"):
@@ -31,7 +36,15 @@ def _filled(root: Path) -> Storage:
     storage.write_bytes(f"{Partition('raw', VENUE, 'btcusdt', NEW).path}/2-1.jsonl.zst.open.tail", b"x")
     for other in OTHERS:
         storage.write_bytes(other, b"keep")
-    return storage
+
+
+def test_on_an_object_store_the_same_goes(bucket: Bucket, tmp_path: Path) -> None:
+    object_store.open_s3.cache_clear()
+    _fill(Storage(bucket.url("data")))
+    before = set(bucket.sizes())
+    settings = CleanData(data_dir=bucket.url("data"), older_than="7d", assume_yes=True, **FLAGS)
+    assert clean_data(settings, NOW) == 0
+    assert before - set(bucket.sizes()) == {name for name in before if f"date={OLD}" in name and VENUE in name}
 
 
 def _files(root: Path) -> set[str]:
