@@ -2,27 +2,35 @@
 
 from pathlib import Path
 
+from midas_ray.capture.journal import journal_folder
 from midas_ray.capture.journal_file import JournalFile
 from midas_ray.errors import StorageError
 
 HOUR_NS = 3600 * 10**9
+
+STEP_BACK_NS = 15 * 60 * 10**9
+"""How far the local clock may step back without files changing their order: names then run ahead of it so far."""
 
 
 class JournalRun:
     """The files of one run of a collector, of which the last one grows.
 
     A file begins on the UTC hour of receive time or once the one before has reached max_bytes (compressed). Its name is
-    later than that of the one before even where the clock stepped back.
+    later than that of the one before, also of an earlier run's, even where the clock stepped back.
 
     hold: as in JournalFile; a file that cannot be sealed then waits until `recover` seals it, in turn.
+    is_live: a collector's, which comes after every earlier one; what is imported may be older than what is there.
     """
 
-    def __init__(self, root: Path, venue: str, symbol: str, *, max_bytes: int, level: int, hold: bool) -> None:
+    def __init__(
+        self, root: Path, venue: str, symbol: str, *, max_bytes: int, level: int, hold: bool, is_live: bool
+    ) -> None:
         self.sealed: list[Path] = []
         self._root, self._venue, self._symbol = root, venue, symbol
         self._max_bytes = max_bytes
         self._level = level
         self._hold = hold
+        self._is_live = is_live
         self._file: JournalFile | None = None
         self._unsealed: list[JournalFile] = []
         self._hour = -1
@@ -70,7 +78,8 @@ class JournalRun:
                     raise
                 self._unsealed.append(self._file)
             self._file = None
-        self._stamp_ns = max(recv_ns, self._stamp_ns + 1)
+        before_ns = self._stamp_ns or (self._newest_stamp_ns(recv_ns) if self._is_live else 0)
+        self._stamp_ns = max(recv_ns, before_ns + 1)
         self._file = JournalFile(
             self._root, self._venue, self._symbol, self._stamp_ns, level=self._level, hold=self._hold
         )
@@ -122,6 +131,13 @@ class JournalRun:
         if failures:
             raise StorageError(f"{failures[0]}; {lost} lines could not be written and are lost")
         return self.sealed[-1]
+
+    def _newest_stamp_ns(self, recv_ns: int) -> int:
+        """The latest beginning among the symbol's files of earlier runs that a step back of the clock explains."""
+        last_ns = recv_ns + STEP_BACK_NS
+        folders = {journal_folder(self._venue, self._symbol, ns) for ns in (recv_ns, last_ns)}
+        stamps = [path.name.split("-")[0] for folder in folders for path in (self._root / folder).glob("*.jsonl.zst*")]
+        return max((int(stamp) for stamp in stamps if stamp.isdecimal() and int(stamp) <= last_ns), default=0)
 
     def _files(self) -> list[JournalFile]:
         """Files that are not sealed, in order."""

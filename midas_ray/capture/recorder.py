@@ -92,7 +92,13 @@ class Recorder:
         self.counters = Counters({})
         self.last_recv_ns: dict[str, int] = {}
         self.last_event_ms: dict[str, int] = {}
-        self._journal = JournalRun(root, venue.name, symbol, max_bytes=max_bytes, level=level, hold=hold_on_failure)
+        self._journal = JournalRun(
+            *(root, venue.name, symbol),
+            max_bytes=max_bytes,
+            level=level,
+            hold=hold_on_failure,
+            is_live=connections is not None,
+        )
         self._next_n = next_n
         self._streams = sorted(streams)
         self._n = 0

@@ -10,6 +10,7 @@ import xxhash
 
 from midas_ray.capture.bookline import BookLine, decode_book_line, decode_file_head
 from midas_ray.capture.journal import read_blocks
+from midas_ray.capture.journal_run import STEP_BACK_NS
 from midas_ray.errors import CorruptFileError, TruncatedFileError
 from midas_ray.reconstruct.plan import RawFile
 from midas_ray.reconstruct.replay import first_recv_ns
@@ -22,8 +23,6 @@ READ_BYTES = 4 * 2**20
 """Compressed bytes fetched at a time: an object store answers each in some 20 ms."""
 
 HEAD_BYTES = 64 * 2**10
-MOST_NAME_OFFSET_NS = 10**9
-"""How far a file's name may be from the receive time of its first line."""
 
 
 class _Digesting(io.RawIOBase):
@@ -121,7 +120,7 @@ def content_digest(storage: Storage, path: str) -> str:
 def head_fault(file: RawFile, line: bytes) -> str | None:
     """Why a file that begins with `line` cannot be used; None where it can."""
     recv_ns = first_recv_ns(line)
-    if abs(recv_ns - file.first_recv_ns) > MOST_NAME_OFFSET_NS:
+    if abs(recv_ns - file.first_recv_ns) > STEP_BACK_NS:
         return (
             f"{file.path}: expected a name that begins with the recv_ns of its first line, found {recv_ns} there; "
             "rename the file"

@@ -1,5 +1,6 @@
 """Damaged, copied, foreign and misnamed raw files: what is right is used, all else is named and in the ledger."""
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import zstandard
 
 from midas_ray.capture.journal import event_line
 from midas_ray.capture.journal_file import JournalFile
-from midas_ray.reconstruct.plan import HourTask, hour_keys, plan_tasks, raw_files, read_manifest, up_to_date
+from midas_ray.capture.recorder import Recorder
+from midas_ray.reconstruct.plan import HOUR_MS, HourTask, hour_keys, plan_tasks, raw_files, read_manifest, up_to_date
 from midas_ray.reconstruct.run import known_damage
 from midas_ray.reconstruct.task import reconstruct_hours
 from midas_ray.spread import Result
 from midas_ray.storage import Storage
+from midas_ray.venues.base import StreamKind
 from tests.reconstruct.market import START_MS, Market
 from tests.reconstruct.test_reconstruct import (
     SYMBOL,
@@ -183,6 +186,53 @@ def test_two_files_that_begin_alike_are_both_used(tmp_path: Path, pack_bytes: in
     assert not any(result["copies"] or result["damaged"] for result in results)
     assert check_against_truth(market, table(tmp_path, "book")) > 9_000
     assert table(tmp_path, "trades")["trade_id"].to_list() == [number for _, number, *_ in market.prints]
+
+
+class Collector(Market):
+    """A market recorded by a live collector."""
+
+    def _new_recorder(self) -> Recorder:
+        numbers = itertools.count(1)
+        streams: list[StreamKind] = ["depth", "trade"]
+        return Recorder(
+            self.venue, self.symbol, self.root, next_n=lambda: next(numbers), streams=streams, connections=2
+        )
+
+    def full_file(self) -> None:
+        """The next frame begins a file."""
+        self.recorder._journal._max_bytes = 0
+        self.depth(10)
+        self.recorder._journal._max_bytes = 2**40
+
+
+@pytest.mark.parametrize("back_ms", [500, 59_000, 600_000])
+@pytest.mark.parametrize("how", ["rotated", "restarted", "restarted behind the hour"])
+def test_a_local_clock_that_steps_back_costs_nothing(tmp_path: Path, back_ms: int, how: str) -> None:
+    """Right after a file began: the next one is named after it, though received earlier by the clock."""
+    market = Collector(tmp_path, seed=1)
+    market.open()
+    market.depth(50)
+    market.snapshot()
+    market.run(40, most_ms=2000)
+    if how.endswith("hour"):
+        market.depth(HOUR_MS - market.now_ms % HOUR_MS + 100)
+    else:
+        market.full_file()
+    market.run(3, most_ms=300)
+    market.latency_ms -= back_ms
+    if how == "rotated":
+        market.full_file()
+    else:
+        market.restart(200)
+        market.depth(10)
+        market.snapshot()
+    market.run(40, most_ms=2000)
+    market.close()
+    assert not named(run(tmp_path))
+    book, gaps = table(tmp_path, "book"), list((tmp_path / "clean").glob("gaps/**/*.parquet"))
+    assert check_against_truth(market, book) == len(book) > 80
+    assert len(gaps) == (0 if how == "rotated" else 1), "a restart alone is a gap"
+    assert len(table(tmp_path, "trades")) == len(market.prints)
 
 
 def test_a_file_under_a_wrong_name_is_left_out_and_named(tmp_path: Path) -> None:
