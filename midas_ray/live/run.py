@@ -92,7 +92,8 @@ class Waits:
             self._report.result("live features: all symbols are being collected")
             return
         unknown = [symbol for symbol in waiting if symbol not in self._live.present]
-        found = f" (found only {', '.join(self._live.present) or 'no symbol at all'})" if unknown else ""
+        present = ", ".join(self._live.present)
+        found = f" (found {f'only {present}' if present else 'no symbol at all'})" if unknown else ""
         self._report.result(
             f"live features: {', '.join(waiting)}: nothing is being collected under {self._settings.data_dir}/raw of "
             f"{self._settings.venue}{found}; waiting for midas collect or midas up"
