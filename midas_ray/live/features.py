@@ -37,6 +37,11 @@ class LiveFeatures:
                 f"--live follows the journals that a collector writes on this machine: expected a local --data-dir, "
                 f"found {settings.data_dir}"
             )
+        if settings.time_bucket_ms % settings.snapshot_interval_ms:
+            raise UsageError(
+                f"--snapshot-interval-ms {settings.snapshot_interval_ms}: expected a grid that divides the bucket of "
+                f"{settings.time_bucket_ms} ms; see midas features --help"
+            )
         self.present = storage.symbols("raw", settings.venue)
         self.symbols = list(settings.symbols) or self.present
         if not self.symbols:

@@ -6,11 +6,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from midas_ray.book.scale import Scale
 from midas_ray.features.clean_hour import (
     Surroundings,
     forced_orders,
-    grid_rows,
     make_hour,
     mark_rows,
     prints_of,
@@ -18,6 +16,7 @@ from midas_ray.features.clean_hour import (
 from midas_ray.features.cost import CostStatistics, cost_of_hour
 from midas_ray.features.hour_rows import HOUR_US, GridRows, Hour, Prints, TopRow
 from midas_ray.live.replay import LiveReplay
+from midas_ray.live.rows import joined, later
 from midas_ray.reconstruct.tables import decimals_of
 
 _NO_GAPS = Surroundings(trade_gaps=[], has_book=True, opens=False, closes=False)
@@ -27,10 +26,9 @@ _NO_GAPS = Surroundings(trade_gaps=[], has_book=True, opens=False, closes=False)
 class LiveHour:
     """One hour of a symbol: give it rows as they are written, take its input of the heavy pass at any moment."""
 
-    def __init__(self, start_us: int, bucket_us: int, grid_ms: int) -> None:
+    def __init__(self, start_us: int, bucket_us: int) -> None:
         self.start_us = start_us
         self.bucket_us = bucket_us
-        self._grid_ms = grid_ms
         self._certain: GridRows | None = None
         self._rows: GridRows | None = None
         self._cost: tuple[float, int, CostStatistics] | None = None
@@ -47,15 +45,15 @@ class LiveHour:
         """There is a grid row or a trade: reconstruction would write a file."""
         return self._rows is not None or self.prints is not None
 
-    def add_rows(self, frame: pl.DataFrame, scale: Scale) -> None:
-        """clean/book rows that are final."""
-        self._certain = _joined(self._certain, self._grid(frame, scale))
+    def add_rows(self, rows: GridRows) -> None:
+        """Grid rows that are final."""
+        self._certain = joined(self._certain, rows)
 
     def hour(
-        self, replay: LiveReplay, unlive: pl.DataFrame | None, before: TopRow | None, marks_before: pa.Table | None
+        self, replay: LiveReplay, unlive: GridRows | None, before: TopRow | None, marks_before: pa.Table | None
     ) -> Hour:
         """The input of the heavy pass, without any gap of trades. unlive: rows of a gap of the book that goes on."""
-        self._rows = self._certain if unlive is None else _joined(self._certain, self._grid(unlive, replay.scale))
+        self._rows = self._certain if unlive is None else joined(self._certain, unlive)
         trades = replay.trades(self.number)
         self.prints = None
         if trades is not None:
@@ -84,46 +82,31 @@ class LiveHour:
         return TopRow(bool(rows.live[-1]), bid, ask, rows.px_scale)
 
     def cost(self, quote: float) -> CostStatistics:
-        """What taking `quote` costs, per bucket."""
-        n_rows = 0 if self._certain is None else len(self._certain.ts_us)
-        if self._cost is None or self._cost[:2] != (quote, n_rows):
-            book_only = make_hour(
-                self.start_us, self.bucket_us, _NO_GAPS, declared=set(), book=self._certain, before=None,
-                prints=None, marks=None, forced=None,
-            )  # fmt: skip
-            self._cost = quote, n_rows, cost_of_hour(book_only, quote)
-        return self._cost[2]
+        """What taking `quote` costs, per bucket. Only buckets with rows that are new are computed anew."""
+        rows = self._certain
+        if rows is None:
+            return CostStatistics.absent(HOUR_US // self.bucket_us)
+        n_rows = len(rows.ts_us)
+        kept = self._cost if self._cost is not None and self._cost[0] == quote else None
+        if kept is not None and kept[1] == n_rows:
+            return kept[2]
+        bucket = 0 if kept is None else (int(rows.ts_us[kept[1]]) - self.start_us - 1) // self.bucket_us
+        first = int(np.searchsorted(rows.ts_us, self.start_us + bucket * self.bucket_us, side="right"))
+        book_only = make_hour(
+            self.start_us, self.bucket_us, _NO_GAPS, declared=set(), book=later(rows, first), before=None,
+            prints=None, marks=None, forced=None,
+        )  # fmt: skip
+        cost = cost_of_hour(book_only, quote)
+        if kept is not None:
+            cost.rows[:bucket], cost.sum_bps[:bucket] = kept[2].rows[:bucket], kept[2].sum_bps[:bucket]
+        self._cost = quote, n_rows, cost
+        return cost
 
     def volume_prints(self) -> Prints | None:
         """The prints without what the volume clock does not need."""
         none = np.zeros(0)
         return None if self.prints is None else replace(self.prints, px=none, count=none.astype(np.int64))
 
-    def _grid(self, frame: pl.DataFrame, scale: Scale) -> GridRows:
-        metadata = decimals_of(frame, scale) | {"snapshot_interval_ms": str(self._grid_ms)}
-        return grid_rows(_named(frame, metadata), "live book", self.start_us, self.bucket_us)
-
 
 def _named(frame: pl.DataFrame, metadata: dict[str, str]) -> pa.Table:
     return frame.to_arrow().replace_schema_metadata(metadata)
-
-
-def _joined(rows: GridRows | None, more: GridRows) -> GridRows:
-    """Rows and those that follow; the decimals are those that all of them need."""
-    if rows is None:
-        return more
-    return GridRows(
-        ts_us=np.concatenate([rows.ts_us, more.ts_us]),
-        live=np.concatenate([rows.live, more.live]),
-        px=(_below(rows.px[0], more.px[0]), _below(rows.px[1], more.px[1])),
-        sz=(_below(rows.sz[0], more.sz[0]), _below(rows.sz[1], more.sz[1])),
-        ofi=_below(rows.ofi, more.ofi),
-        px_scale=max(rows.px_scale, more.px_scale),
-        sz_scale=max(rows.sz_scale, more.sz_scale),
-        grid_us=rows.grid_us,
-    )
-
-
-def _below(rows: np.ndarray, more: np.ndarray) -> np.ndarray:
-    """Stacked, one column after the other in memory."""
-    return np.asfortranarray(np.concatenate([rows, more]))

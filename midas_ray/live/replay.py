@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 
 import numpy as np
-import polars as pl
 
 from midas_ray.book import kernels as k
+from midas_ray.book.rows import RowChunk
 from midas_ray.capture.journal import JournalLine
+from midas_ray.features.hour_rows import GridRows
+from midas_ray.live.rows import grid_rows
 from midas_ray.reconstruct.plan import HOUR_MS
 from midas_ray.reconstruct.reader import Batch
 from midas_ray.reconstruct.replay import HourReplay
@@ -27,10 +29,8 @@ class LiveReplay(HourReplay):
     """
 
     def __init__(self, venue: Venue, symbol: str, first_hour: int, settings: BookSettings) -> None:
-        self._taken: list[tuple[int, pl.DataFrame]] = []
-        super().__init__(
-            venue, symbol, first_hour, first_hour + _FOR_EVER_HOURS, settings, lambda *rows: self._taken.append(rows)
-        )
+        self._taken: list[tuple[int, GridRows]] = []
+        super().__init__(venue, symbol, first_hour, first_hour + _FOR_EVER_HOURS, settings, lambda _hour, _frame: None)
         self.shown_ms: dict[str, int] = {}
         self.offset_ms = 0.0
         self.touched: set[int] = set()
@@ -52,17 +52,15 @@ class LiveReplay(HourReplay):
         shown = [self.shown_ms.get(name) for name in names]
         return min((ms for ms in shown if ms is not None), default=None) if None not in shown else None
 
-    def take_rows(self) -> list[tuple[int, pl.DataFrame]]:
-        """(hour, clean/book rows) written since the last call, in order; an hour comes in parts."""
+    def take_rows(self) -> list[tuple[int, GridRows]]:
+        """(hour, grid rows) written since the last call, in order; an hour comes in parts."""
         self._sink.flush()
-        for hour in sorted(self._parts):
-            self._close_hour(hour)
         taken, self._taken = self._taken, []
         return taken
 
-    def unlive_rows(self) -> list[tuple[int, pl.DataFrame]]:
+    def unlive_rows(self) -> list[tuple[int, GridRows]]:
         """Rows of a gap that is not over, as they would be if the data ended here. Call `take_rows` first."""
-        book, tally = self._book, (self.tally.rows, self.tally.live_rows)
+        book = self._book
         if book.live:
             return []
         kept = [array.copy() for array in (book.state, book._ofi, book._ofi_known)]
@@ -70,7 +68,6 @@ class LiveReplay(HourReplay):
         rows = self.take_rows()
         for array, before in zip((book.state, book._ofi, book._ofi_known), kept, strict=True):
             array[:] = before
-        self.tally.rows, self.tally.live_rows = tally
         return rows
 
     def trade_gaps_us(self) -> list[tuple[int, int]]:
@@ -100,6 +97,13 @@ class LiveReplay(HourReplay):
             self._touch([mark.E for mark in batch.marks])
         if batch.forced:
             self._touch([order.o.T for order in batch.forced])
+
+    def _take_chunk(self, chunk: RowChunk) -> None:
+        hours = (chunk.ints[:, 0] - 1) // HOUR_MS
+        for hour in np.unique(hours).tolist():
+            rows = grid_rows(chunk, hours == hour, self._book.scale, self._sink.step_ms)
+            self._taken.append((hour, rows))
+            self.streams.setdefault(hour, set()).update({"depth", *self._declared})
 
     def _control(self, line: JournalLine, raw: bytes) -> None:
         super()._control(line, raw)

@@ -7,14 +7,13 @@ may have changed it: the last version is the one that batch gives.
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
 from midas_ray.features.buckets import with_trades
 from midas_ray.features.cost import CostNotional, CostStatistics, cost_notional
 from midas_ray.features.daily import DAY_US
 from midas_ray.features.day import LONGEST_WINDOW, NO_START, history_days, with_absent_hours
 from midas_ray.features.hour import hour_statistics
-from midas_ray.features.hour_rows import HOUR_US, Prints
+from midas_ray.features.hour_rows import HOUR_US, GridRows, Prints
 from midas_ray.features.statistics import Statistics
 from midas_ray.features.table import FeatureRows, feature_rows
 from midas_ray.features.vpin import DayPrints, VolumeBuckets, day_volume_buckets
@@ -72,7 +71,6 @@ class LiveSymbol:
         self._parameters: dict[int, _DayParameters] = {}
         book = BookSettings(**{name: getattr(settings, name) for name in BookSettings.model_fields})
         self._replay = LiveReplay(get_venue(settings.venue), symbol, history.first_hour, book)
-        self._grid_ms = book.snapshot_interval_ms
         self._open: dict[int, LiveHour] = {}
         self._first_open_us = history.first_hour * HOUR_US
         self._before, self._marks_before = history.before, history.marks
@@ -168,11 +166,11 @@ class LiveSymbol:
         first_us = self._first_open_us  # rows of a gap may be written once more behind their hour
         changed = {hour * HOUR_US for hour in replay.touched}
         self.too_late += sum(hour_us < first_us for hour_us in changed)
-        for hour, frame in replay.take_rows():
+        for hour, rows in replay.take_rows():
             if hour * HOUR_US >= first_us:
-                self._hour(hour * HOUR_US).add_rows(frame, replay.scale)
+                self._hour(hour * HOUR_US).add_rows(rows)
                 changed.add(hour * HOUR_US)
-        unlive = {hour * HOUR_US: frame for hour, frame in replay.unlive_rows() if hour * HOUR_US >= first_us}
+        unlive = {hour * HOUR_US: rows for hour, rows in replay.unlive_rows() if hour * HOUR_US >= first_us}
         changed |= self._unlive_hours | set(unlive)
         self._unlive_hours = set(unlive)
         replay.touched.clear()
@@ -189,10 +187,10 @@ class LiveSymbol:
 
     def _hour(self, hour_us: int) -> LiveHour:
         if hour_us not in self._open:
-            self._open[hour_us] = LiveHour(hour_us, self._bucket_us, self._grid_ms)
+            self._open[hour_us] = LiveHour(hour_us, self._bucket_us)
         return self._open[hour_us]
 
-    def _look_at(self, hour: LiveHour, unlive: dict[int, pl.DataFrame]) -> None:
+    def _look_at(self, hour: LiveHour, unlive: dict[int, GridRows]) -> None:
         earlier = self._open.get(hour.start_us - HOUR_US)
         is_first = hour.start_us == self._first_open_us
         before = earlier.closing_row() if earlier else self._before if is_first else None
