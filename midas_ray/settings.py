@@ -93,7 +93,16 @@ def _split_tables(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
     return tables
 
 
+def _split_words(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else list(value)
+    return tuple(part.strip() for part in parts if part.strip())
+
+
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_words)]
+ArchiveKinds = Annotated[
+    tuple[Literal["trades", "aggTrades", "klines", "bookTicker"], ...], NoDecode, BeforeValidator(_split_words)
+]
 SymbolsOrTop = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols_or_top)]
 DurationS = Annotated[float, BeforeValidator(parse_duration_s)]
 DataSize = Annotated[float, BeforeValidator(parse_size_bytes)]
@@ -407,16 +416,38 @@ class Simulate(VenueSettings, JournalSettings):
     )
 
 
-class Import(VenueSettings, JournalSettings):
-    """Bring other people's archives into MIDAS: raw journals, or clean bars for klines."""
+class ArchiveSettings(FlagSettings):
+    """What `midas import binance-vision` downloads. All but the URL come from the command line alone."""
 
-    format: CliPositionalArg[Literal["lines", "cryptofeed", "klines", "tardis", "midas-v2", "hftbacktest"]] = Field(
+    flags_only: ClassVar[frozenset[str]] = frozenset({"download", "kinds", "paths"})
+    pair_flags: ClassVar[frozenset[str]] = frozenset({"--download"})
+    """Flags that take two words."""
+
+    download: Words = Field(
+        (), description="binance-vision: FROM TO, dates (both inclusive, UTC) to download and import instead of PATH"
+    )
+    kinds: ArchiveKinds = Field(
+        ("aggTrades", "klines"),
+        description="binance-vision: kinds to download, of trades, aggTrades, klines (1m), bookTicker (futures only)",
+    )
+    archive_url: str = Field(
+        "https://data.binance.vision", min_length=1, description="binance-vision: base URL of the archive or a mirror"
+    )
+
+
+class Import(VenueSettings, JournalSettings, BookSettings, ArchiveSettings):
+    """Bring other people's archives into MIDAS: raw journals, or clean tables for klines and binance-vision."""
+
+    format: CliPositionalArg[
+        Literal["lines", "cryptofeed", "klines", "tardis", "midas-v2", "hftbacktest", "binance-vision"]
+    ] = Field(
         description="lines: '<timestamp> <json>', plain or gzip; cryptofeed: its raw files; klines: feather, csv or "
         "zip; tardis: Tardis.dev CSV, plain or .gz (incremental_book_L2, trades, derivative_ticker, liquidations, told "
         "by their headers); midas-v2: .jsonl.zst of the original MIDAS collector, also cut off at the end; hftbacktest:"
-        " .npz of normalised events (array `data`) of the one --symbol"
+        " .npz of normalised events (array `data`) of the one --symbol; binance-vision: zips of Binance's public "
+        "archive (trades, aggTrades, 1m klines, bookTicker) under their own names"
     )
-    paths: CliPositionalArg[list[str]] = Field(description="files, in any order")
+    paths: CliPositionalArg[list[str]] = Field([], description="files, in any order")
     symbols: Symbols = Field(
         (),
         validation_alias=AliasChoices("symbols", "symbol"),
@@ -520,6 +551,20 @@ def _one_line(error: ValidationError, command: str) -> str:
     return f"midas {command}: {flag}: {reason}{found}; see midas {command} --help"
 
 
+def _joined_pairs(argv: list[str], flags: frozenset[str]) -> list[str]:
+    """`--flag A B` as `--flag A,B`, for the flags that take two words. Raises UsageError where one is missing."""
+    joined: list[str] = []
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        joined.append(word)
+        if word in flags:
+            if len(rest) < 2 or rest[0].startswith("-") or rest[1].startswith("-"):
+                raise UsageError(f"{word}: expected two words FROM TO, found {' '.join(rest[:2]) or 'none'}")
+            joined.append(f"{rest.pop(0)},{rest.pop(0)}")
+    return joined
+
+
 def parse_settings(settings_class: type[S], command: str, argv: list[str]) -> S:
     """Settings of `command` from flags, environment and `.env`. Raises UsageError with one line; exits on --help."""
 
@@ -528,7 +573,7 @@ def parse_settings(settings_class: type[S], command: str, argv: list[str]) -> S:
         model_config = SettingsConfigDict(cli_prog_name=f"midas {command}")
 
     try:
-        return CliApp.run(Named, cli_args=argv)
+        return CliApp.run(Named, cli_args=_joined_pairs(argv, getattr(settings_class, "pair_flags", frozenset())))
     except ValidationError as error:
         raise UsageError(_one_line(error, command)) from None
     except SettingsError as error:

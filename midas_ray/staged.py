@@ -21,6 +21,15 @@ class Staged:
         write_table(table, self._file)
         self._places[name] = start, self._file.tell() - start
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def read(self, name: str) -> bytes:
+        """What was staged, as bytes."""
+        start, size = self._places[name]
+        self._file.seek(start)
+        return self._file.read(size)
+
     def take(self, name: str) -> tuple[IO[bytes], int]:
         """(the file, at the start of what was staged; its bytes). It is forgotten with that."""
         start, size = self._places.pop(name)

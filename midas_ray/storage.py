@@ -230,7 +230,10 @@ class Storage:
 
     @contextlib.contextmanager
     def open_input(self, relative: str) -> Iterator[pa.NativeFile]:
-        """A file to read anywhere in: each read of an object store is a request."""
+        """A file to read anywhere in, also one that is staged: each read of an object store is a request."""
+        if self._staged is not None and relative in self._staged:
+            yield pa.BufferReader(self._staged.read(relative))
+            return
         with self._store_errors(), self.fs.open_input_file(self._full(relative)) as stream:
             yield stream
 

@@ -9,6 +9,9 @@ AnyFrame = TypeVar("AnyFrame", pl.DataFrame, pl.LazyFrame)
 SCHEMA_VERSION = 1
 """Version of the clean tables; in the Parquet metadata as `schema_version`."""
 
+ORIGIN = "archive_file"
+"""Key in the Parquet metadata of a table made of an archive's file, whose name it gives, not of raw journals."""
+
 TIMESTAMP = pl.Datetime("us", "UTC")
 MIN_LEVELS = 10
 
@@ -59,7 +62,8 @@ TRADES: pl.Schema = pl.Schema(
     }
 )
 """clean/trades: every print once, ordered by (ts, trade_id). `side` is the taker's. `count` is 1, or l - f + 1 where
-only aggTrade was collected. Metadata: `trade_source` is `trade` or `aggTrade`; `no_print_ids` names the other rows."""
+only aggTrade was collected. `recv_ns` is null where an archive has none. Metadata: `trade_source` is `trade` or
+`aggTrade`; `no_print_ids` names the other rows."""
 
 GAPS: pl.Schema = pl.Schema(
     {

@@ -2,8 +2,8 @@
 
 When was a stream collected? The collector writes a grid row for every step it runs, whatever the state of its book, and
 the metadata of clean/book names the streams it had subscribed to (an hour without a print has no file). Where a symbol
-has no book at all (an archive of trades), its hours with a file were collected, but for what lies before the first
-print of a run of such hours and after the last one of it.
+has no book at all, or its trades come from an archive, its hours with a file were collected, but for what lies before
+the first print of a run of such hours and after the last one of it.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from midas_ray.features.coverage import NOTHING, clipped, gap_intervals, merged,
 from midas_ray.features.hour_rows import HOUR_US, ForcedOrders, GridRows, Hour, MarkRows, Prints, TopRow
 from midas_ray.features.statistics import BoolArray, FloatArray, IntArray
 from midas_ray.storage import Storage, metadata_of
-from midas_ray.tables import MIN_LEVELS, SCHEMA_VERSION, level_columns
+from midas_ray.tables import MIN_LEVELS, ORIGIN, SCHEMA_VERSION, level_columns
 
 _PX_SZ = tuple(
     (level_columns(f"{side}_px", MIN_LEVELS), level_columns(f"{side}_sz", MIN_LEVELS)) for side in ("bid", "ask")
@@ -214,15 +214,18 @@ class Surroundings:
     has_book: bool
     opens: bool
     closes: bool
+    by_themselves: bool = False
+    """The prints come from an archive: whatever the book's rows say, they were collected as without a book."""
 
 
 def _uncovered(start_us: int, around: Surroundings, book: GridRows | None, prints: Prints | None) -> IntArray:
     """Times [start, end) of the hour in which prints were not collected or were lost."""
     end_us = start_us + HOUR_US
     lost = [clipped(gap_intervals(around.trade_gaps), start_us, end_us)]
-    if prints is None or (around.has_book and book is None):
+    by_grid = around.has_book and not around.by_themselves
+    if prints is None or (by_grid and book is None):
         return np.array([[start_us, end_us]], dtype=np.int64)
-    if book is not None:
+    if book is not None and by_grid:
         present = np.zeros(HOUR_US // book.grid_us, dtype=np.bool_)
         present[(book.ts_us - start_us) // book.grid_us - 1] = True
         lost.append(runs_without(present, start_us, book.grid_us))
@@ -263,13 +266,17 @@ def make_hour(
     )
 
 
+def _is_archived(storage: Storage, path: str | None) -> bool:
+    return path is not None and ORIGIN in storage.read_parquet_metadata(path)
+
+
 def read_hour(storage: Storage, task: HourInput) -> Hour:
     """All input of the hour. Raises DataError, SchemaError, CorruptFileError with one line."""
     declared = set(storage.read_parquet_metadata(task.book).get("streams", "").split(",")) if task.book else set()
     return make_hour(
         task.start_us,
         task.bucket_us,
-        Surroundings(task.trade_gaps, task.has_book, task.opens, task.closes),
+        Surroundings(task.trade_gaps, task.has_book, task.opens, task.closes, _is_archived(storage, task.trades)),
         declared=declared,
         book=read_grid_rows(storage, task.book, task.start_us, task.bucket_us) if task.book else None,
         before=read_top_row(storage, task.book_before, task.start_us) if task.book_before else None,

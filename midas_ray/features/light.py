@@ -38,6 +38,7 @@ class DayTask:
     hours: list[int]
     """Starts of the hours with data, of the day and its history, rising; microseconds."""
     has_start: bool
+    from_bars: bool
     cost_quote: float | None
     cost_known_from: int
     metadata: dict[str, str]
@@ -55,7 +56,7 @@ class SymbolTask:
     hours: list[HourInput]
     """Every hour that a day names."""
     bar_paths: list[str]
-    """clean/bars files of the days and their history, rising, of a symbol that has bars alone; else empty."""
+    """clean/bars files of the days that come from them, and of their history, rising."""
     days: list[DayTask]
 
 
@@ -153,10 +154,10 @@ def light_task(storage: Storage, task: SymbolTask) -> dict[str, Any]:
     days = _Days(storage, task)
     bars = read_bars(storage, task.bar_paths) if task.bar_paths else None
     for day in task.days:
-        if bars is None:
-            buckets = _buckets(days, day)
-        else:
+        if bars is not None and day.from_bars:
             buckets = bars_day_buckets(day.day_us, task.bucket_us, bars, has_start=day.has_start)
+        else:
+            buckets = _buckets(days, day)
         rows = feature_rows(buckets)
         if not len(rows.ts_us):
             if storage.exists(day.path):

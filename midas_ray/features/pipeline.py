@@ -54,7 +54,7 @@ def day_notionals(plans: Sequence[SymbolPlan], spread: Spread) -> dict[tuple[str
         for day in plan.days:
             if setting:
                 found[plan.files.symbol, day.day_us] = (float(setting), 0)
-            elif not plan.files.bars_only:
+            elif not day.from_bars:
                 hours = _hours_of_day(plan, day.day_us - DAY_US) + _hours_of_day(plan, day.day_us)
                 tasks.append(NotionalTask(plan.files.symbol, day.day_us, bucket_us, hours))
     for result in spread("cost notional", notional_task, tasks):
@@ -79,8 +79,11 @@ def compute(storage: Storage, plans: Sequence[SymbolPlan], spread: Spread) -> No
 
 
 def _bar_paths(plan: SymbolPlan) -> list[str]:
-    hours = sorted({hour for day in plan.days for hour in day.own})
-    return [plan.files.tables["bars"][hour] for hour in hours]
+    """Files of the days that come from bars, and of their history as far as it has some."""
+    bars = plan.files.tables["bars"]
+    return [
+        bars[hour] for hour in sorted({hour for day in plan.days if day.from_bars for hour in day.own if hour in bars})
+    ]
 
 
 def _symbol_task(plan: SymbolPlan, notionals: dict[tuple[str, int], tuple[float | None, int]]) -> SymbolTask:
@@ -102,6 +105,7 @@ def _symbol_task(plan: SymbolPlan, notionals: dict[tuple[str, int], tuple[float 
                 path=features_path(files, day.day_us),
                 hours=[hour.start_us for hour in _window(plan, day)],
                 has_start=day.has_start,
+                from_bars=day.from_bars,
                 cost_quote=quote,
                 cost_known_from=known_from,
                 metadata=metadata,
@@ -116,6 +120,6 @@ def _symbol_task(plan: SymbolPlan, notionals: dict[tuple[str, int], tuple[float 
         price_source=price_source,
         vpin_bucket_share=float(settings["vpin_bucket_share"]),
         hours=[plan.hours[start] for start in named],
-        bar_paths=_bar_paths(plan) if files.bars_only else [],
+        bar_paths=_bar_paths(plan),
         days=days,
     )

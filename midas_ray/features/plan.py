@@ -6,6 +6,7 @@ that have gone since (old clean data deleted) change nothing: what was known the
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -19,6 +20,7 @@ from midas_ray.features.daily import DAY_US
 from midas_ray.features.day import history_days
 from midas_ray.features.hour_rows import HOUR_US
 from midas_ray.features.registry import FEATURE_SCHEMA_VERSION
+from midas_ray.importers.vision.notes import FOLDER as NOTES_FOLDER
 from midas_ray.settings import FeatureSettings
 from midas_ray.storage import Partition, Storage
 
@@ -37,20 +39,36 @@ class SymbolFiles:
     stamps: dict[str, str]
     trade_gaps: list[tuple[int, int]]
     """(start, end] of the ledger's stream `trade`, microseconds."""
+    archived_days: set[int] = field(default_factory=set)
+    """Days (their 00:00) whose trades come from an archive: when they were collected, they tell themselves."""
 
     @property
     def has_book(self) -> bool:
         return bool(self.tables["book"])
 
     @property
-    def bars_only(self) -> bool:
-        return not self.tables["book"] and not self.tables["trades"]
+    def bar_days(self) -> set[int]:
+        """Days (their 00:00) whose rows come from the exchange's bars: those with bars but no trades.
+
+        None where the symbol has a book: P is the midprice then, which bars do not have.
+        """
+        return set() if self.has_book else _days(self.tables["bars"]) - _days(self.tables["trades"])
+
+    @property
+    def unused_bar_days(self) -> set[int]:
+        """Days of which there are bars alone, but no rows."""
+        return _days(self.tables["bars"]) - _days(self.hours)
 
     @property
     def hours(self) -> list[int]:
         """Hours that rows come from, rising."""
-        tables = ("bars",) if self.bars_only else ("book", "trades")
-        return sorted({hour for table in tables for hour in self.tables[table]})
+        bar_days = self.bar_days
+        bars = {hour for hour in self.tables["bars"] if hour - hour % DAY_US in bar_days}
+        return sorted(bars | self.tables["book"].keys() | self.tables["trades"].keys())
+
+
+def _days(hours: Iterable[int]) -> set[int]:
+    return {hour - hour % DAY_US for hour in hours}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +80,8 @@ class DayPlan:
     """Hours of the day and the history before it -> hash of what is in them."""
     has_start: bool
     """The first hour of all the symbol's data is among them."""
+    from_bars: bool
+    """Its rows come from the exchange's bars: it has neither trades nor book."""
     before_deletion: dict[int, str] = field(default_factory=dict)
     """The hash that an hour of `own` had while the hour before it, of which nothing is left, was still there."""
 
@@ -114,7 +134,14 @@ def symbol_files(storage: Storage, venue: str, symbol: str, until_us: int | None
     every = [path for table in tables.values() for path in table.values()]
     stamps = dict(zip(every, storage.stamps(every), strict=True))
     gaps = _trade_gaps(storage, f"clean/gaps/venue={venue}/symbol={symbol}", end_us)
-    return SymbolFiles(venue, symbol, tables, stamps, gaps)
+    notes = storage.list_files(f"{NOTES_FOLDER}/venue={venue}/symbol={symbol}", "/trades.json")
+    return SymbolFiles(venue, symbol, tables, stamps, gaps, {_day_us(path) for path in notes})
+
+
+def _day_us(path: str) -> int:
+    """00:00 of .../date=D/NAME in microseconds."""
+    day = path.rpartition("date=")[2].partition("/")[0]
+    return int(datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp()) * 10**6
 
 
 def digest(*parts: Any) -> str:
@@ -126,7 +153,8 @@ def _own_key(files: SymbolFiles, hour: int, gaps: list[tuple[int, int]], *, had_
     """Hash of what is in one hour, without its neighbours; had_before: as if the hour before it were there."""
     paths = [files.tables[table].get(hour) for table in _TABLES]
     trades = files.tables["trades"]
-    run = [had_before or hour - HOUR_US in trades, hour + HOUR_US in trades] if not files.has_book else []
+    by_themselves = not files.has_book or hour - hour % DAY_US in files.archived_days
+    run = [had_before or hour - HOUR_US in trades, hour + HOUR_US in trades] if by_themselves else []
     return digest([(path, files.stamps[path]) for path in paths if path], gaps, files.has_book, run)
 
 
@@ -141,7 +169,7 @@ def hour_inputs(files: SymbolFiles, bucket_us: int) -> tuple[dict[int, HourInput
     for hour in files.hours:
         gaps = _gaps_of(files, hour)
         own[hour] = _own_key(files, hour, gaps)
-        if files.bars_only:
+        if hour not in files.tables["book"] and hour not in files.tables["trades"]:
             continue
         path = {table: files.tables[table].get(hour) for table in _TABLES}
         before = {table: files.tables[table].get(hour - HOUR_US) for table in ("book", "mark")}
@@ -209,7 +237,7 @@ def plan_symbol(storage: Storage, files: SymbolFiles, settings: dict[str, Any]) 
     """The days that are not up to date."""
     bucket_us = int(settings["time_bucket_ms"]) * 1000
     inputs, own = hour_inputs(files, bucket_us)
-    hours = files.hours
+    hours, bar_days = files.hours, files.bar_days
     plan = SymbolPlan(files, settings, inputs)
     fresh = 0
     before_deletion = {hour: _own_key(files, hour, _gaps_of(files, hour), had_before=True) for hour in hours[:1]}
@@ -217,7 +245,7 @@ def plan_symbol(storage: Storage, files: SymbolFiles, settings: dict[str, Any]) 
         first = day_us - history_days(bucket_us) * DAY_US
         inside = {hour: own[hour] for hour in hours if first <= hour < day_us + DAY_US}
         has_start = hours[0] in inside
-        day = DayPlan(day_us, inside, has_start, before_deletion if has_start else {})
+        day = DayPlan(day_us, inside, has_start, day_us in bar_days, before_deletion if has_start else {})
         if _up_to_date(storage, features_path(files, day_us), day, settings):
             fresh += 1
         else:

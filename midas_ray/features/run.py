@@ -36,12 +36,12 @@ def features(settings: Features) -> int:
 
 
 def check_bars(files: Sequence[SymbolFiles], time_bucket_ms: int) -> None:
-    """Raises UsageError where a symbol has bars alone and the bucket is no multiple of them."""
-    only_bars = [each.symbol for each in files if each.bars_only]
+    """Raises UsageError where days of a symbol have bars alone and the bucket is no multiple of them."""
+    only_bars = [each.symbol for each in files if each.bar_days]
     if only_bars and (time_bucket_ms * 1000) % BAR_US:
         raise UsageError(
             f"--time-bucket-ms {time_bucket_ms}: expected a multiple of {BAR_US // 1000}, since "
-            f"{', '.join(only_bars)} has 1-minute bars only"
+            f"{', '.join(only_bars)} has days of 1-minute bars only"
         )
 
 

@@ -64,9 +64,11 @@ def symbol_summary(storage: Storage, plan: SymbolPlan) -> str:
     if not len(ts_us):
         return f"{files.symbol}: no rows: the clean data do not reach the end of a bucket"
     notional = json.loads(storage.read_parquet_metadata(paths[-1])["cost_notional"] or "null")
+    unused = len(files.unused_bar_days)
+    bars = f"; klines of {unused} days are not used: the symbol has a book, but not on them" if unused else ""
     cost = f", COST_NOTIONAL {notional:,.0f}" if notional is not None else ""
     return (
         f"{files.symbol}: {len(ts_us):,} rows, {_moment(int(ts_us.min()))} to {_moment(int(ts_us.max()))} UTC, "
         f"P = {plan.settings['price_source']}{cost}; {null_sentence(kinds)}; "
-        f"{len(plan.days)} days computed, {plan.fresh} up to date"
+        f"{len(plan.days)} days computed, {plan.fresh} up to date{bars}"
     )

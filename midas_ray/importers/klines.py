@@ -1,14 +1,15 @@
 """Klines into clean/bars: `ts` is the end of the bar, one file per UTC hour that the bars open in."""
 
-import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
+from rich.progress import Progress
 
 from midas_ray import console, tables
 from midas_ray.errors import DataError, UsageError
 from midas_ray.importers.klines_read import BAR_MS, NEEDED, VALUES, KlineTable, read_klines
+from midas_ray.importers.staged import StagedHours
 from midas_ray.importers.units import utc_text
 from midas_ray.settings import Import
 from midas_ray.storage import Storage
@@ -21,37 +22,37 @@ def import_klines(settings: Import, storage: Storage, paths: list[Path]) -> int:
 
     Raises UsageError for symbols the files do not hold, DataError, CorruptFileError, StorageError: nothing is written.
     """
-    staged: list[tuple[str, str]] = []
-    lines: list[str] = []
-    with console.progress_bar() as progress:
-        reading = progress.add_task("reading files", total=len(paths))
-        found: list[KlineTable] = []
-        for path in paths:
-            found += read_klines(path)
-            progress.advance(reading)
-        by_symbol = _by_symbol(found, settings)
-        storage.check_writable()
-        writing = progress.add_task("writing hours", total=sum(_hours(bars) for _, bars in by_symbol.values()))
-        try:
-            for symbol, (sources, bars) in by_symbol.items():
-                hours, unchanged = 0, 0
-                for hour, part in bars.group_by(pl.col("open_ms") // HOUR_MS, maintain_order=True):
-                    final, written = _stage_hour(storage, settings.venue, symbol, int(hour[0]), part)
-                    if written is not None:
-                        staged.append((written, final))
-                    hours, unchanged = hours + 1, unchanged + (written is None)
-                    progress.advance(writing)
-                lines.append(_summary(symbol, sources, bars, hours, unchanged))
-            while staged:
-                storage.publish(*staged[0])
-                del staged[0]
-        finally:
-            for temporary, _ in staged:
-                with contextlib.suppress(OSError):
-                    storage.delete(temporary)
+    with console.progress_bar() as progress, StagedHours(storage) as staged:
+        lines = stage_klines(settings, storage, paths, progress, staged)
+        staged.publish()
     for line in lines:
         console.out.print(line)
     return 0
+
+
+def stage_klines(
+    settings: Import, storage: Storage, paths: list[Path], progress: Progress, staged: StagedHours
+) -> list[str]:
+    """Stage the hours of all bars that are not there yet; gives a line to say of each symbol. Raises as above."""
+    lines: list[str] = []
+    reading = progress.add_task("reading klines", total=len(paths))
+    found: list[KlineTable] = []
+    for path in paths:
+        found += read_klines(path)
+        progress.advance(reading)
+    by_symbol = _by_symbol(found, settings)
+    storage.check_writable()
+    writing = progress.add_task("writing hours", total=sum(_hours(bars) for _, bars in by_symbol.values()))
+    for symbol, (sources, bars) in by_symbol.items():
+        hours, unchanged = 0, 0
+        for hour, part in bars.group_by(pl.col("open_ms") // HOUR_MS, maintain_order=True):
+            final, written = _stage_hour(storage, settings.venue, symbol, int(hour[0]), part)
+            if written is not None:
+                staged.add(final, written)
+            hours, unchanged = hours + 1, unchanged + (written is None)
+            progress.advance(writing)
+        lines.append(_summary(symbol, sources, bars, hours, unchanged))
+    return lines
 
 
 def _by_symbol(found: list[KlineTable], settings: Import) -> dict[str, tuple[list[KlineTable], pl.DataFrame]]:

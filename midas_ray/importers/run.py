@@ -1,4 +1,4 @@
-"""`midas import`: other people's archives into raw journals, or clean bars (klines)."""
+"""`midas import`: other people's archives into raw journals, or clean tables (klines, binance-vision)."""
 
 from collections.abc import Callable
 
@@ -23,6 +23,7 @@ from midas_ray.importers.survey import FileSurvey, survey_file
 from midas_ray.importers.tardis import Tardis
 from midas_ray.importers.textfile import check_paths, sha256
 from midas_ray.importers.units import utc_text
+from midas_ray.importers.vision.run import import_vision
 from midas_ray.settings import Import
 from midas_ray.storage import Storage
 from midas_ray.venues import get_venue
@@ -41,6 +42,10 @@ def import_archives(settings: Import) -> int:
     Raises UsageError for absent files and symbols, DataError for what the files hold, StorageError.
     """
     storage = Storage.of(settings)
+    if settings.format == "binance-vision":
+        return import_vision(settings, storage)
+    if not settings.paths:
+        raise UsageError(f"midas import {settings.format}: expected PATH..., found none; name the files to import")
     paths = check_paths(settings.paths)
     if settings.format == "klines":
         return import_klines(settings, storage, paths)

@@ -118,7 +118,7 @@ def latency(page: Page, qualities: list[SymbolQuality]) -> None:
     page.section("Latency of trades")
     sketches = {q.symbol: q.trades.latency for q in qualities if q.trades.latency.n}
     if not sketches:
-        page.text("There are no trades in these data.")
+        page.text("There are no trades with a receive time in these data.")
         return
     page.text("Receive time by the local clock, minus the exchange's time of the trade.")
     behind = [symbol for symbol, sketch in sketches.items() if sketch.n_negative]

@@ -45,6 +45,7 @@ _ALLOWED_METADATA = {"trade_source": ("trade", "aggTrade"), "price_source": ("mi
 _NULLABLE = {
     "book": {"last_update_id"},
     "gaps": {"expected_id", "found_id", "first_recv_ns"},
+    "trades": {"recv_ns"},
     "mark": {"mark_px", "index_px", "funding_rate", "next_funding_ts"},
     "bars": {"quote_volume", "number_of_trades", "taker_buy_volume", "taker_buy_quote_volume"},
     FEATURES: {*FEATURE_NAMES, "coverage", "trades_coverage"},

@@ -91,7 +91,8 @@ class TradeScan:
         frame = rows.frame
         self.rows += len(frame)
         self.sources.add(rows.metadata["trade_source"])
-        self.latency.add(frame["recv_ns"].to_numpy() // 1000 - ts_us)
+        received = frame["recv_ns"].is_not_null().to_numpy()
+        self.latency.add(frame["recv_ns"].drop_nulls().to_numpy() // 1000 - ts_us[received])
         self.minutes.append(bars_of_prints(frame.sort("ts", "trade_id"), rows.px_decimals, rows.sz_decimals))
         day = self.days.setdefault(rows.file.partition.date, DayPrices())
         day.add(frame["px"].to_numpy(), ts_us, rows.px_decimals, rows.path)
