@@ -89,6 +89,14 @@ _AGG_TRADE = np.frombuffer(b'aggTrade"', np.uint8)
 _MARK = np.frombuffer(b'markPriceUpdate"', np.uint8)
 _FORCE = np.frombuffer(b'forceOrder"', np.uint8)
 _KLINE = np.frombuffer(b'kline"', np.uint8)
+_TICKER_HEAD = np.frombuffer(b'"e":"bookTicker","u":', np.uint8)
+_TICKER_SYMBOL = np.frombuffer(b',"s":"', np.uint8)
+_TICKER_BID = np.frombuffer(b'","b":"', np.uint8)
+_TICKER_BID_SIZE = np.frombuffer(b'","B":"', np.uint8)
+_TICKER_ASK = np.frombuffer(b'","a":"', np.uint8)
+_TICKER_ASK_SIZE = np.frombuffer(b'","A":"', np.uint8)
+_TICKER_T = np.frombuffer(b'","T":', np.uint8)
+_TICKER_E = np.frombuffer(b',"E":', np.uint8)
 _TICKER_EVENT = np.frombuffer(b'"e":"bookTicker"', np.uint8)
 _ST = np.frombuffer(b'st":', np.uint8)
 _MARKET = np.frombuffer(b'MARKET"', np.uint8)
@@ -100,6 +108,9 @@ _POWERS = 10 ** np.arange(MAX_DECIMALS + 1, dtype=np.int64)
 # Eight digits in one word.
 _ZEROS = np.uint64(0x3030303030303030)
 _ONES = np.uint64(0x0101010101010101)
+_SPACES = np.uint64(0x2020202020202020)
+_QUOTES = np.uint64(0x2222222222222222)
+_BACKSLASHES = np.uint64(0x5C5C5C5C5C5C5C5C)
 _POINTS = np.uint64(0x1E1E1E1E1E1E1E1E)  # "." less "0", as `values` have it
 _ABOVE_NINE = np.uint64(0x7676767676767676)
 _HIGH_BITS = np.uint64(0x8080808080808080)
@@ -173,7 +184,7 @@ def _newlines_in_64(_context, buf, at):
     return types.uint64(buf, at), generate
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _match(buf, at, text):
     """True where `text` stands at `at`."""
     if at + len(text) > len(buf):
@@ -204,11 +215,27 @@ def _line_end(buf, at):
     return at
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
+def _digits(values, n):
+    """(the number, whether they are digits) of the first n (1 to 8) bytes of `values`, each a digit's value."""
+    x = values << np.uint64(64 - 8 * n)
+    are_digits = ((x + _ABOVE_NINE) | x) & _HIGH_BITS == 0
+    x = x * np.uint64(10) + (x >> np.uint64(8))
+    low, high = x & _PAIRS, (x >> np.uint64(16)) & _PAIRS
+    return np.int64((low * _PAIRS_LOW + high * _PAIRS_HIGH) >> np.uint64(32)), are_digits
+
+
+@njit(cache=True, forceinline=True)
 def _integer(buf, at, end):
     """(value, position after it); position -1 where there is no non-negative integer that surely fits 64 bits."""
     value = 0
     start = at
+    while at + 8 <= end:
+        eight, are_digits = _digits(_eight_bytes(buf, at) ^ _ZEROS, 8)
+        if not are_digits:
+            break
+        value = value * 100_000_000 + eight
+        at += 8
     while at < end and 48 <= buf[at] <= 57:
         value = value * 10 + (buf[at] - 48)
         at += 1
@@ -259,16 +286,6 @@ def _decimal(buf, at, end, decimals):
 
 
 @njit(cache=True, forceinline=True)
-def _digits(values, n):
-    """(the number, whether they are digits) of the first n (1 to 8) bytes of `values`, each a digit's value."""
-    x = values << np.uint64(64 - 8 * n)
-    are_digits = ((x + _ABOVE_NINE) | x) & _HIGH_BITS == 0
-    x = x * np.uint64(10) + (x >> np.uint64(8))
-    low, high = x & _PAIRS, (x >> np.uint64(16)) & _PAIRS
-    return np.int64((low * _PAIRS_LOW + high * _PAIRS_HIGH) >> np.uint64(32)), are_digits
-
-
-@njit(cache=True, forceinline=True)
 def _short_decimal(buf, at, n, decimals):
     """value x 10^decimals of n > 0 characters; -1 where they are anything but up to 7 digits, a point, up to 8 digits,
     or have more decimals than that: for `_decimal` to judge. Reads up to 16 bytes."""
@@ -310,9 +327,21 @@ def read_decimals(buf, decimals, out):
     return at == len(buf)
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
+def _has_zero(eight):
+    """A high bit where a byte may be 0: always where one is, now and then above it."""
+    return (eight - _ONES) & ~eight
+
+
+@njit(cache=True, forceinline=True)
 def _skip_string(buf, at, end):
     """Position after the closing quote of a string whose first character is at `at`; -1 unless it is printable ASCII."""
+    while at + 8 <= end:
+        eight = _eight_bytes(buf, at)
+        special = (eight - _SPACES) | _has_zero(eight ^ _QUOTES) | _has_zero(eight ^ _BACKSLASHES)
+        if ((special | (eight + _ONES) | eight) & _HIGH_BITS) != 0:
+            break
+        at += 8
     while at < end and buf[at] != _QUOTE:
         if buf[at] == _BACKSLASH or buf[at] < 32 or buf[at] > 126:
             return -1
@@ -617,9 +646,36 @@ def _trade(buf, at, end, symbol, is_agg, px_decimals, sz_decimals, row):
     return _OK, at + 1
 
 
+@njit(cache=True, forceinline=True)
+def _usual_ticker(buf, at, end, symbol):
+    """Position after the `}` of a futures bookTicker that is written as usual; -1 where it is not."""
+    if not _match(buf, at, _TICKER_HEAD):
+        return -1
+    _, at = _integer(buf, at + len(_TICKER_HEAD), end)
+    if at < 0 or not _match(buf, at, _TICKER_SYMBOL) or not _match(buf, at + len(_TICKER_SYMBOL), symbol):
+        return -1
+    at += len(_TICKER_SYMBOL) + len(symbol)
+    for name in (_TICKER_BID, _TICKER_BID_SIZE, _TICKER_ASK, _TICKER_ASK_SIZE):
+        if not _match(buf, at, name):
+            return -1
+        at = _skip_string(buf, at + len(name), end) - 1
+        if at < 0:
+            return -1
+    for name in (_TICKER_T, _TICKER_E):
+        if not _match(buf, at, name):
+            return -1
+        _, at = _integer(buf, at + len(name), end)
+        if at < 0:
+            return -1
+    return at + 1 if at < end and buf[at] == _CLOSE else -1
+
+
 @njit(cache=True)
 def _ticker(buf, at, end, symbol):
     """Position after the `}` of a bookTicker whose first member is at `at`; -1 where the plain decoder has to judge."""
+    usual = _usual_ticker(buf, at, end, symbol)
+    if usual >= 0:
+        return usual
     if _match(buf, at, _TICKER_EVENT):
         at += len(_TICKER_EVENT)
     else:  # spot has no `e`
@@ -653,7 +709,7 @@ def _ticker(buf, at, end, symbol):
     return at + 1 if (seen & 63) == 63 and at < end and buf[at] == _CLOSE else -1
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _payload_start(buf, at, end):
     """(recv_ns, position of the first member of a `ws` payload); position -1: not a ws line, -2: not understood."""
     if not _match(buf, at, _LINE_HEAD):
