@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
@@ -45,19 +44,22 @@ def duration_text(seconds: float) -> str:
 
 
 class TaskProgress:
-    """Progress of `total` tasks that weigh `total_bytes` together; use it in a `with` block.
+    """Progress of `total` tasks that weigh `total_weight` together and read `total_bytes`; use it in a `with` block.
 
     note takes a line each `LINE_EVERY_S` where standard error is no terminal; in a submitted job it is printed too.
     """
 
-    def __init__(self, label: str, total: int, total_bytes: int, note: Callable[[str], None] | None = None) -> None:
-        self._label, self._total, self._total_bytes, self._note = label, total, total_bytes, note
-        self._done = self._done_bytes = 0
+    def __init__(
+        self, label: str, total: int, total_weight: int, total_bytes: int, note: Callable[[str], None] | None = None
+    ) -> None:
+        self._label, self._total, self._total_weight, self._total_bytes = label, total, total_weight, total_bytes
+        self._note = note
+        self._done = self._done_weight = self._done_bytes = 0
         self._started_s = self._told_s = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[done]:,}/{task.fields[of]:,}"),
             _Throughput(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
@@ -65,7 +67,7 @@ class TaskProgress:
             disable=not err.is_terminal,
             transient=True,
         )
-        self._task = self._bar.add_task(label, total=total, done_bytes=0)
+        self._task = self._bar.add_task(label, total=total_weight, done=0, of=total, done_bytes=0)
 
     def __enter__(self) -> "TaskProgress":
         self._bar.start()
@@ -74,11 +76,12 @@ class TaskProgress:
     def __exit__(self, *_error: object) -> None:
         self._bar.stop()
 
-    def advance(self, weight_bytes: int) -> None:
-        """One more task is done."""
+    def advance(self, weight: int, read_bytes: int) -> None:
+        """One more task is done, of this weight; it has read so many bytes."""
         self._done += 1
-        self._done_bytes += weight_bytes
-        self._bar.update(self._task, advance=1, done_bytes=self._done_bytes)
+        self._done_weight += weight
+        self._done_bytes += read_bytes
+        self._bar.update(self._task, advance=weight, done=self._done, done_bytes=self._done_bytes)
         now_s = time.monotonic()
         if not err.is_terminal and now_s - self._told_s >= LINE_EVERY_S:
             self._told_s = now_s
@@ -87,9 +90,8 @@ class TaskProgress:
     def line(self, elapsed_s: float) -> str:
         """Done, throughput and time left, as text."""
         parts = [f"{self._label}: {self._done:,} of {self._total:,} tasks"]
-        share = self._done / self._total
+        share = self._done_weight / self._total_weight
         if self._total_bytes:
-            share = self._done_bytes / self._total_bytes
             parts.append(f"{size_text(self._done_bytes)} of {size_text(self._total_bytes)}")
             parts.append(f"{size_text(rate_of(self._done_bytes, elapsed_s))}/s")
         if share > 0:

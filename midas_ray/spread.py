@@ -29,13 +29,14 @@ def spread(
     tasks: Sequence[T],
     *,
     weight: Callable[[T], int] | None = None,
+    size: Callable[[T], int] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> list[Result]:
     """`work` of every task, in the order in which they end; call inside a Ray session.
 
     Tasks and results travel as JSON. A task that raises a MidasError gives {"error": its line}; the others go on.
-    weight: bytes that a task reads, for batches and throughput; without it each task is a Ray task. note: as of
-    `TaskProgress`.
+    weight: how much work a task is, in bytes, for batches and the time left; without it each task is a Ray task and
+    weighs the same. size: bytes that it reads, for the throughput. note: as of `TaskProgress`.
     """
     if not tasks:
         return []
@@ -51,8 +52,8 @@ def spread(
                 result = {"error": str(error)}
             yield {"index": index, "result": msgspec.json.encode(result)}
 
-    weights = [0] * len(tasks) if weight is None else [weight(task) for task in tasks]
-    batches = [[index] for index in range(len(tasks))] if weight is None else batched(weights, _limit(weights))
+    weights = [1] * len(tasks) if weight is None else [weight(task) for task in tasks]
+    batches = batched(weights, 1 if weight is None else _limit(weights))
     items = [{"indices": batch, "tasks": [msgspec.json.encode(tasks[index]) for index in batch]} for batch in batches]
     dataset = ray.data.from_items(items, override_num_blocks=len(items))
     with warnings.catch_warnings():
@@ -60,10 +61,11 @@ def spread(
         warnings.simplefilter("ignore", DeprecationWarning)
         mapped = dataset.flat_map(run, num_cpus=1, max_retries=MAX_RETRIES)
     results: list[Result] = []
-    with TaskProgress(label, len(tasks), sum(weights), note) as progress:
+    sizes = [0] * len(tasks) if size is None else [size(task) for task in tasks]
+    with TaskProgress(label, len(tasks), sum(weights), sum(sizes), note) as progress:
         for row in mapped.iter_rows():
             results.append(msgspec.json.decode(row["result"]))
-            progress.advance(weights[row["index"]])
+            progress.advance(weights[row["index"]], sizes[row["index"]])
     return results
 
 

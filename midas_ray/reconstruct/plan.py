@@ -20,7 +20,10 @@ SKEW_NS = 60 * 10**9
 """How far a local clock may be from the exchange's, and how late an event may arrive."""
 
 PACK_BYTES = 64 * 2**20
-"""Consecutive hours are packed into one task until their raw files reach this size."""
+"""Consecutive hours are packed into one task until they weigh so much."""
+
+HOUR_BYTES = 2 * 2**20
+"""What an hour weighs beside its raw files: its grid rows are written however little happened in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,11 @@ class HourTask:
     keys: dict[int, str]
     raw_bytes: int = 0
     """Size of the raw files of these hours."""
+
+    @property
+    def weight(self) -> int:
+        """How much work it is, in bytes."""
+        return self.raw_bytes + HOUR_BYTES * len(self.keys)
 
 
 def raw_files(storage: Storage, venue: str, symbol: str) -> list[RawFile]:
@@ -156,7 +164,7 @@ def plan_tasks(
             packs.append([])
             packed = 0
         packs[-1].append(hour)
-        packed += size_of.get(hour, 0)
+        packed += size_of.get(hour, 0) + HOUR_BYTES
     return [
         HourTask(
             *(venue, symbol, pack[0], pack[-1], {hour: keys[hour] for hour in pack}),

@@ -101,7 +101,9 @@ def run_tasks(settings: Reconstruct, tasks: list[HourTask], note: Callable[[str]
             return {"symbol": task.symbol, "error": str(error)}
 
     with ray_session(settings):
-        return spread("reconstruct", work, tasks, weight=lambda task: task.raw_bytes, note=note)
+        return spread(
+            "reconstruct", work, tasks, weight=lambda task: task.weight, size=lambda task: task.raw_bytes, note=note
+        )
 
 
 def summary(symbol: str, results: list[dict[str, Any]]) -> str:
