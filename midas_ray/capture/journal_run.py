@@ -23,7 +23,7 @@ class JournalRun:
     """
 
     def __init__(
-        self, root: Path, venue: str, symbol: str, *, max_bytes: int, level: int, hold: bool, is_live: bool
+        self, root: Path, venue: str, symbol: str, *, max_bytes: int, level: int, hold: bool, is_live: bool = False
     ) -> None:
         self.sealed: list[Path] = []
         self._root, self._venue, self._symbol = root, venue, symbol
