@@ -11,6 +11,9 @@ from midas_ray.importers.survey import MOST_OFFSET_MS, FileSurvey
 from midas_ray.importers.units import utc_text
 from midas_ray.venues.base import StreamKind, Venue
 
+MOST_PAUSE_NS = 10 * 10**9
+"""Without ids, a file goes on from the one before only where it begins sooner than this after that one's end."""
+
 
 class Message(NamedTuple):
     """A message rebuilt in the exchange's shape (see `wire`)."""

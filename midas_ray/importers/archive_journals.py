@@ -15,7 +15,14 @@ from midas_ray.book.ladder import ASK, BID
 from midas_ray.capture.recorder import Recorder
 from midas_ray.errors import DataError
 from midas_ray.importers import wire
-from midas_ray.importers.archive import ArchiveFormat, ArchiveMessage, ArchiveSurvey, BookChange, Message
+from midas_ray.importers.archive import (
+    MOST_PAUSE_NS,
+    ArchiveFormat,
+    ArchiveMessage,
+    ArchiveSurvey,
+    BookChange,
+    Message,
+)
 from midas_ray.importers.journals import CONNECTION, Outcome, SymbolCapture
 from midas_ray.importers.merge import in_time_order, restarts_of
 from midas_ray.importers.survey import SymbolSurvey
@@ -29,9 +36,6 @@ HOUR_NS = 3600 * 10**9
 SNAPSHOT_LEVELS = 1000
 """Levels a side that a whole book in an archive is known to be complete for: the REST answer it was made of may have
 been cut off there, and buffered changes that were merged into it may lie beyond."""
-
-MOST_PAUSE_NS = 10 * 10**9
-"""Without ids, a file goes on from the one before only where its first change of the book comes sooner than this."""
 
 _decode_levels = msgspec.json.Decoder(list[Level]).decode
 

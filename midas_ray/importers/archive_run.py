@@ -4,7 +4,8 @@ import itertools
 import time
 from collections import Counter
 from pathlib import Path
-from typing import cast
+
+from rich.progress import Progress
 
 from midas_ray import console
 from midas_ray.build_folder import build_folder
@@ -13,7 +14,6 @@ from midas_ray.importers.archive import ArchiveFormat, ArchiveSurvey
 from midas_ray.importers.archive_journals import ArchiveJournals, ArchiveOutcome
 from midas_ray.importers.journals import SymbolCapture, captures
 from midas_ray.importers.ledger import Ledger
-from midas_ray.importers.survey import FileSurvey
 from midas_ray.importers.textfile import sha256
 from midas_ray.importers.units import utc_text
 from midas_ray.settings import Import
@@ -38,30 +38,14 @@ def import_archive(settings: Import, storage: Storage, paths: list[Path], fmt: A
     """
     started = time.monotonic()
     with console.progress_bar() as progress:
-        reading = progress.add_task("reading files", total=len(paths))
-        files: list[ArchiveSurvey] = []
-        digests: list[str] = []
-        for path in paths:
-            digest = sha256(path)
-            if digest in digests:
-                same = files[digests.index(digest)].path
-                console.err.print(f"{path}: the same content as {same}; taken once", markup=False)
-            else:
-                files.append(fmt.survey(path))
-                digests.append(digest)
-            progress.advance(reading)
+        files, digests = _surveyed(paths, fmt, progress)
         venue = _venue_of(files, settings)
-        for symbol in sorted({symbol for file in files for symbol in file.left_out}):
-            console.err.print(
-                f"{symbol}: left out: expected a symbol of letters and digits such as btcusdt", markup=False
-            )
         wanted = _selected(files, settings, fmt)
         wanted = _to_do(wanted, files, digests, storage, venue.name)
         if not wanted:
             return 0
-        if fmt.files_join != "by id":
-            for capture in wanted.values():
-                _check_books_apart(capture, files)
+        for capture in wanted.values():
+            _check_apart(capture, files, fmt)
         storage.check_writable()
         writing = progress.add_task("writing messages", total=None)
         with build_folder(storage, "import") as folder:
@@ -75,9 +59,29 @@ def import_archive(settings: Import, storage: Storage, paths: list[Path], fmt: A
                 )
     rows, seconds = sum(file.rows for file in files), time.monotonic() - started
     console.out.print(
-        f"{fmt.name}: {rows:,} rows, {messages:,} messages in {seconds:.1f} s ({rows / max(seconds, 1e-9):,.0f} rows/s)"
+        f"{fmt.name}: {rows:,} rows, {messages:,} messages into raw/venue={venue.name} in {seconds:.1f} s "
+        f"({rows / max(seconds, 1e-9):,.0f} rows/s)"
     )
     return 0
+
+
+def _surveyed(paths: list[Path], fmt: ArchiveFormat, progress: Progress) -> tuple[list[ArchiveSurvey], list[str]]:
+    """(survey, digest) of each file, those of the same content once."""
+    reading = progress.add_task("reading files", total=len(paths))
+    files: list[ArchiveSurvey] = []
+    digests: list[str] = []
+    for path in paths:
+        digest = sha256(path)
+        if digest in digests:
+            same = files[digests.index(digest)].path
+            console.err.print(f"{path}: the same content as {same}; taken once", markup=False)
+        else:
+            files.append(fmt.survey(path))
+            digests.append(digest)
+        progress.advance(reading)
+    for symbol in sorted({symbol for file in files for symbol in file.left_out}):
+        console.err.print(f"{symbol}: left out: expected a symbol of letters and digits such as btcusdt", markup=False)
+    return files, digests
 
 
 def _venue_of(files: list[ArchiveSurvey], settings: Import) -> Venue:
@@ -99,7 +103,7 @@ def _venue_of(files: list[ArchiveSurvey], settings: Import) -> Venue:
 
 def _selected(files: list[ArchiveSurvey], settings: Import, fmt: ArchiveFormat) -> dict[str, SymbolCapture]:
     """The symbols asked for, all where none are named. Raises UsageError for one that the files do not hold."""
-    found = captures(cast(list[FileSurvey], files))
+    found = captures(files)
     if not found:
         raise DataError(f"expected market data in {fmt.expected}, found none; check FORMAT and the files")
     unknown = [symbol for symbol in settings.symbols if symbol not in found]
@@ -124,16 +128,21 @@ def _to_do(
     return left
 
 
-def _check_books_apart(capture: SymbolCapture, files: list[ArchiveSurvey]) -> None:
-    """Raises DataError where two files of book changes without ids tell of the same time: nothing says how they mix."""
-    books = [files[index] for index in capture.files if files[index].symbols[capture.symbol].kinds["depth"]]
-    books.sort(key=lambda file: file.first_ns)
-    for before, after in itertools.pairwise(books):
-        first_ns, last_ns = after.symbols[capture.symbol].first_ns, before.symbols[capture.symbol].last_ns
-        if first_ns < last_ns:
+def _check_apart(capture: SymbolCapture, files: list[ArchiveSurvey], fmt: ArchiveFormat) -> None:
+    """Raises DataError where two files without ids tell of the same time: nothing says how they mix.
+
+    Where files never join, only those of book changes are without.
+    """
+    if fmt.files_join == "by id":
+        return
+    mine = [(files[index].path, files[index].symbols[capture.symbol]) for index in capture.files]
+    mine = [each for each in mine if fmt.files_join == "where close" or each[1].kinds["depth"]]
+    mine.sort(key=lambda each: each[1].first_ns)
+    for (path, before), (other, after) in itertools.pairwise(mine):
+        if after.first_ns < before.last_ns:
             raise DataError(
-                f"{capture.symbol}: expected book changes of each moment in one file, found {before.path} until "
-                f"{utc_text(last_ns)} and {after.path} from {utc_text(first_ns)} UTC; leave one of them out"
+                f"{capture.symbol}: expected the changes of each moment in one file, found {path} until "
+                f"{utc_text(before.last_ns)} and {other} from {utc_text(after.first_ns)} UTC; leave one of them out"
             )
 
 

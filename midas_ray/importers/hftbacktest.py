@@ -17,7 +17,14 @@ import polars as pl
 
 from midas_ray.errors import DataError, UsageError
 from midas_ray.importers import wire
-from midas_ray.importers.archive import ArchiveMessage, ArchiveSurvey, BookChange, Message, check_clock
+from midas_ray.importers.archive import (
+    MOST_PAUSE_NS,
+    ArchiveMessage,
+    ArchiveSurvey,
+    BookChange,
+    Message,
+    check_clock,
+)
 from midas_ray.importers.hft_read import (
     BUY,
     CLEAR,
@@ -53,7 +60,7 @@ class Hftbacktest:
         "update and trade ids (chains of our own stand for them: losses inside a file cannot be seen)",
         "trades that are no prints",
     )
-    times = ""
+    times = "receive times as the converter left them, which moves them where the local clock was behind"
 
     def __init__(self, symbols: tuple[str, ...]) -> None:
         if len(symbols) != 1:
@@ -62,6 +69,8 @@ class Hftbacktest:
                 "say it with --symbol btcusdt"
             )
         self.symbol = symbols[0]
+        self._trade_id = 0
+        self._until_ns = 0
 
     def survey(self, path: Path) -> ArchiveSurvey:
         """Read and check a whole file."""
@@ -97,12 +106,15 @@ class Hftbacktest:
     def messages(self, file: ArchiveSurvey, venue: Venue) -> Iterator[ArchiveMessage]:
         """The file's messages. A whole book goes before the changes of its own moment: they may be later ones."""
         held: list[BookChange] = []
-        trade_id = file.symbols[self.symbol].first_ns // 1000
+        if file.first_ns - self._until_ns > MOST_PAUSE_NS:  # the ids then show that trades may be missing
+            self._trade_id = max(file.first_ns // 1000, self._trade_id + 1)
+        self._until_ns = file.last_ns
         for rows in _whole_messages(file.path):
             for message in self._in_order(rows, file.path):
                 if not isinstance(message, BookChange):
-                    trade_id += 1
-                    yield Message(message.recv_ns, self.symbol, "trade", _trade(self.symbol, trade_id, message, venue))
+                    self._trade_id += 1
+                    payload = _trade(self.symbol, self._trade_id, message, venue)
+                    yield Message(message.recv_ns, self.symbol, "trade", payload)
                     continue
                 if held and message.exchange_ms != held[0].exchange_ms:
                     yield from held

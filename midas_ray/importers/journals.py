@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -45,7 +45,7 @@ class Outcome:
     ever_live: bool = False
 
 
-def captures(files: list[FileSurvey]) -> dict[str, SymbolCapture]:
+def captures(files: Sequence[FileSurvey]) -> dict[str, SymbolCapture]:
     """What the files hold, by symbol. Raises DataError where a snapshot does not say whose it is."""
     found: dict[str, SymbolCapture] = {}
     symbols = sorted({symbol for file in files for symbol in file.symbols})

@@ -138,10 +138,15 @@ def test_changes_are_taken_as_received(tmp_path: Path) -> None:
 
 def test_files_join_where_they_are_close(tmp_path: Path, capsys: Capsys) -> None:
     changes = market(wholes=(0,))
-    paths = [npz(tmp_path / f"{at}.npz", events(part)) for at, part in enumerate((changes[:90], changes[90:]))]
+    prints = [trades(30), trades(80)[50:]]
+    parts = (changes[:90], changes[90:])
+    both = [sorted(events(part) + prints[at], key=lambda row: row[2]) for at, part in enumerate(parts)]
+    paths = [npz(tmp_path / f"{at}.npz", rows) for at, rows in enumerate(both)]
     assert hft(tmp_path, *reversed(paths)) == 0
     clean(tmp_path)
     assert written_tops(tmp_path) == live_tops(changes)
+    assert len(table(tmp_path, "trades")) == 60
+    assert not len(table(tmp_path, "gaps"))
     names = written(tmp_path)
     capsys.readouterr()
     assert hft(tmp_path, *paths) == 0
@@ -155,12 +160,24 @@ def test_file_that_comes_later_does_not_go_on(tmp_path: Path) -> None:
         change._replace(recv_us=change.recv_us + 15 * 10**6, exch_us=change.exch_us + 15 * 10**6)
         for change in changes[90:]
     ]
-    paths = [npz(tmp_path / f"{at}.npz", events(part)) for at, part in enumerate((changes[:90], later))]
+    prints = [trades(3), trades(203)[200:]]
+    both = [events(part) + prints[at] for at, part in enumerate((changes[:90], later))]
+    both = [sorted(rows, key=lambda row: row[2]) for rows in both]
+    paths = [npz(tmp_path / f"{at}.npz", rows) for at, rows in enumerate(both)]
     hft(tmp_path, *paths)
     clean(tmp_path)
     assert written_tops(tmp_path) == live_tops(changes[:90])
-    (gap,) = table(tmp_path, "gaps").iter_rows(named=True)
-    assert (gap["cause"], gap["recovered"]) == ("network", False)
+    gaps = table(tmp_path, "gaps").sort("stream")
+    assert gaps.select("stream", "cause", "recovered").rows() == [
+        ("depth", "network", False),
+        ("trade", "venue", True),
+    ]
+
+
+def test_files_of_one_moment_are_refused(tmp_path: Path, capsys: Capsys) -> None:
+    paths = [npz(tmp_path / f"{count}.npz", trades(count)) for count in (20, 30)]
+    assert hft(tmp_path, *paths) == 1
+    assert "expected the changes of each moment in one file" in capsys.readouterr().err
 
 
 def test_other_kinds_are_left_out_and_named(tmp_path: Path, capsys: Capsys) -> None:

@@ -194,7 +194,7 @@ def shifted(change: Change, us: int) -> Change:
 
 def test_files_of_one_moment_are_refused(tmp_path: Path, capsys: Capsys) -> None:
     paths = [put(tmp_path / f"{seed}.csv", tardis_book(market(seed=seed))) for seed in (1, 2)]
-    assert "expected book changes of each moment in one file" in refused(tmp_path, capsys, *paths)
+    assert "expected the changes of each moment in one file" in refused(tmp_path, capsys, *paths)
 
 
 def test_changes_before_the_first_whole_book_and_without_one(tmp_path: Path, capsys: Capsys) -> None:
@@ -310,6 +310,27 @@ def test_messages_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert run(tmp_path, "tardis", put(tmp_path / "b.csv", tardis_book(changes))) == 0
     clean(tmp_path)
     assert written_tops(tmp_path) == live_tops(changes)
+
+
+def test_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("midas_ray.importers.archive_journals.ArchiveJournals._close", interrupted)
+    assert run(tmp_path, "tardis", put(tmp_path / "b.csv", tardis_book(market()))) == 130
+    assert not list((tmp_path / "data").rglob("*"))
+
+
+def test_day_by_day_gives_the_rows_of_one_import(tmp_path: Path) -> None:
+    days = [market(seed=1, changes=60), [shifted(change, DAY_US) for change in market(seed=2, changes=60)]]
+    paths = [put(tmp_path / f"{at}.csv", tardis_book(changes)) for at, changes in enumerate(days)]
+    for path in reversed(paths):
+        assert run(tmp_path / "apart", "tardis", path) == 0
+    assert run(tmp_path / "whole", "tardis", *paths) == 0
+    for root in (tmp_path / "apart", tmp_path / "whole"):
+        clean(root)
+    apart, whole = (table(tmp_path / name, "book") for name in ("apart", "whole"))
+    assert apart.filter(pl.col("state") == "live").equals(whole.filter(pl.col("state") == "live"))
 
 
 def test_help_says_what_the_formats_are(capsys: Capsys) -> None:
