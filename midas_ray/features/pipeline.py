@@ -1,8 +1,9 @@
 """From plans to feature files: four rounds of independent tasks. How tasks are spread is the caller's: Ray, or a loop.
 
-Rounds: statistics (per hour), COST_NOTIONAL (per day), costs (per hour), features (per symbol).
+Rounds: statistics (per hour), COST_NOTIONAL (per day), costs (per hour), features (per some days of a symbol).
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -14,14 +15,21 @@ from midas_ray.features.heavy import CostTask, NotionalTask, cost_task, notional
 from midas_ray.features.light import DayTask, SymbolTask, light_task
 from midas_ray.features.plan import DayPlan, SymbolPlan, features_path
 from midas_ray.features.store import cost_path, statistics_path
+from midas_ray.spread import errors_of
 from midas_ray.storage import Storage
 
 T = TypeVar("T")
 Result = dict[str, Any]
 
+DAYS_A_TASK = 8
+"""Days of a symbol that share a task of the light pass: each reads the history before its first one."""
+
 
 class Spread(Protocol):
-    """Runs `work(storage, task)` for every task, in any order and place; gives the results in any order."""
+    """Runs `work(storage, task)` for every task, in any order and place; gives the results in any order.
+
+    A task that fails may raise, or give {"error": its line}: then the days that need it are left out.
+    """
 
     def __call__(self, label: str, work: Callable[[Storage, T], Result], tasks: Sequence[T]) -> list[Result]: ...
 
@@ -44,8 +52,10 @@ def missing_hours(storage: Storage, plans: Sequence[SymbolPlan]) -> list[HourInp
     return [hour for hour in hours if statistics_path(hour) not in there]
 
 
-def day_notionals(plans: Sequence[SymbolPlan], spread: Spread) -> dict[tuple[str, int], tuple[float | None, int]]:
-    """(quote, known_from) of each (symbol, day) to compute."""
+def day_notionals(
+    plans: Sequence[SymbolPlan], spread: Spread
+) -> tuple[dict[tuple[str, int], tuple[float | None, int]], list[str]]:
+    """(quote, known_from) of each (symbol, day) to compute, and a line for each that failed."""
     found: dict[tuple[str, int], tuple[float | None, int]] = {}
     tasks: list[NotionalTask] = []
     for plan in plans:
@@ -57,15 +67,25 @@ def day_notionals(plans: Sequence[SymbolPlan], spread: Spread) -> dict[tuple[str
             elif not day.from_bars:
                 hours = _hours_of_day(plan, day.day_us - DAY_US) + _hours_of_day(plan, day.day_us)
                 tasks.append(NotionalTask(plan.files.symbol, day.day_us, bucket_us, hours))
-    for result in spread("cost notional", notional_task, tasks):
-        found[result["symbol"], result["day_us"]] = (result["quote"], result["known_from"])
-    return found
+    results = spread("cost notional", notional_task, tasks)
+    for result in results:
+        if "error" not in result:
+            found[result["symbol"], result["day_us"]] = (result["quote"], result["known_from"])
+    return found, errors_of(results)
 
 
-def compute(storage: Storage, plans: Sequence[SymbolPlan], spread: Spread) -> None:
-    """Bring the planned days up to date. Raises what `spread` raises when a task fails."""
-    spread("statistics", statistics_task, missing_hours(storage, plans))
-    notionals = day_notionals(plans, spread)
+def compute(storage: Storage, plans: Sequence[SymbolPlan], spread: Spread) -> list[str]:
+    """Bring the planned days up to date; gives a line for each task that failed, whose days stay as they were.
+
+    Raises what `spread` raises.
+    """
+    failures = errors_of(spread("statistics", statistics_task, missing_hours(storage, plans)))
+    if failures:
+        plans = _without_hours(plans, missing_hours(storage, plans))
+    notionals, failed = day_notionals(plans, spread)
+    failures += failed
+    if failed:
+        plans = [_with_notional(plan, notionals) for plan in plans]
     costs: list[CostTask] = []
     for plan in plans:
         for day in plan.days:
@@ -74,8 +94,35 @@ def compute(storage: Storage, plans: Sequence[SymbolPlan], spread: Spread) -> No
                 costs += [CostTask(hour, quote) for hour in _hours_of_day(plan, day.day_us)]
     there = storage.existing(cost_path(task.hour, task.notional_quote) for task in costs)
     missing = [task for task in costs if cost_path(task.hour, task.notional_quote) not in there]
-    spread("costs", cost_task, missing)
-    spread("features", light_task, [_symbol_task(plan, notionals) for plan in plans if plan.days])
+    failed = errors_of(spread("costs", cost_task, missing))
+    failures += failed
+    if failed:
+        there = storage.existing(cost_path(task.hour, task.notional_quote) for task in missing)
+        lost = [task.hour for task in missing if cost_path(task.hour, task.notional_quote) not in there]
+        plans = _without_hours(plans, lost)
+    tasks = [
+        _symbol_task(dataclasses.replace(plan, days=plan.days[first : first + DAYS_A_TASK]), notionals)
+        for plan in plans
+        for first in range(0, len(plan.days), DAYS_A_TASK)
+    ]
+    return failures + errors_of(spread("features", light_task, tasks))
+
+
+def _without_hours(plans: Sequence[SymbolPlan], lost: Sequence[HourInput]) -> list[SymbolPlan]:
+    """The plans without the days that need one of these hours."""
+    gone = {(hour.symbol, hour.start_us) for hour in lost}
+    return [
+        dataclasses.replace(
+            plan, days=[day for day in plan.days if not any((plan.files.symbol, hour) in gone for hour in day.own)]
+        )
+        for plan in plans
+    ]
+
+
+def _with_notional(plan: SymbolPlan, notionals: dict[tuple[str, int], tuple[float | None, int]]) -> SymbolPlan:
+    """The plan without the days whose COST_NOTIONAL could not be told."""
+    days = [day for day in plan.days if day.from_bars or (plan.files.symbol, day.day_us) in notionals]
+    return dataclasses.replace(plan, days=days)
 
 
 def _bar_paths(plan: SymbolPlan) -> list[str]:

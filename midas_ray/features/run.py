@@ -12,26 +12,42 @@ from midas_ray.features.summary import symbol_summary
 from midas_ray.log import Reporter
 from midas_ray.ray_session import ray_session
 from midas_ray.settings import Features
-from midas_ray.spread import errors_of, spread
+from midas_ray.spread import BATCH_BYTES, spread
 from midas_ray.storage import Storage
 
 T = TypeVar("T")
 
+TASK_BYTES = 8 * 2**20
+"""What a task of an hour or a day weighs: some of them share a Ray task."""
+
 
 def features(settings: Features) -> int:
-    """Bring features/ up to date with clean/. Raises DataError, SchemaError, UsageError with one line."""
+    """Bring features/ up to date with clean/.
+
+    Raises DataError naming every task that failed, after all days that do not need it were computed; SchemaError,
+    UsageError.
+    """
     storage = Storage.of(settings)
     files = chosen_files(storage, settings)
     check_bars(files, settings.time_bucket_ms)
     price_source = reference_price(files)
     storage.check_writable()
     plans = [plan_symbol(storage, each, settings_of(settings, price_source)) for each in files]
+    report = Reporter(storage, "features")
+    failures: list[str] = []
     if any(plan.days for plan in plans):
         with ray_session(settings):
-            compute(storage, plans, RaySpread(storage))
-    report = Reporter(storage, "features")
+            failures = compute(storage, plans, RaySpread(storage, report.note))
     for plan in plans:
         report.result(symbol_summary(storage, plan))
+    if failures:
+        for plan in plans:
+            left = len(plan_symbol(storage, plan.files, plan.settings).days)
+            if left:
+                report.result(f"{plan.files.symbol}: {left} of these days could not be computed and stay as they were")
+        for failure in failures:
+            report.failure(failure)
+        raise DataError("; ".join(failures))
     return 0
 
 
@@ -76,16 +92,14 @@ def reference_price(files: Sequence[SymbolFiles]) -> PriceSource:
 
 
 class RaySpread:
-    """Runs tasks as one Ray Data block each, inside a Ray session. Tasks and results travel as JSON."""
+    """Runs tasks by `spread`, inside a Ray session."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._data_dir = storage.address
+    def __init__(self, storage: Storage, note: Callable[[str], None]) -> None:
+        self._data_dir, self._note = storage.address, note
 
     def __call__(self, label: str, work: Callable[[Storage, T], Result], tasks: Sequence[T]) -> list[Result]:
-        """Raises DataError naming every task that failed, after the others finished."""
+        """The results in any order; a task that fails gives its error."""
         data_dir = self._data_dir
-        results = spread(label, lambda task: work(Storage(data_dir), task), tasks)
-        failed = errors_of(results)
-        if failed:
-            raise DataError("; ".join(failed))
-        return results
+        weight = TASK_BYTES if label != "features" else BATCH_BYTES
+        run = lambda task: work(Storage(data_dir), task)  # noqa: E731
+        return spread(label, run, tasks, weight=lambda _task: weight, note=self._note)

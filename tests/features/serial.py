@@ -47,6 +47,6 @@ def read_features(storage: Storage, symbol: str = "testusdt") -> pl.DataFrame:
     return pl.concat(frames).sort("ts")
 
 
-def features_of(storage: Storage, **settings: Any) -> pl.DataFrame:
-    run_features(storage, **settings)
-    return read_features(storage)
+def features_of(storage: Storage, symbol: str = "testusdt", **settings: Any) -> pl.DataFrame:
+    run_features(storage, symbol, **settings)
+    return read_features(storage, symbol)

@@ -69,6 +69,31 @@ def test_other_schema_and_damaged_file(tmp_path: Path, ray_local: None, capsys: 
     assert not storage.exists("features")
 
 
+def test_a_damaged_hour_costs_its_days_alone(
+    tmp_path: Path, ray_local: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Days before it and other symbols are computed; once it is mended, the rest is too."""
+    storage, whole = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "whole"))
+    first, second = make_market(1, grid_ms=1000, start_us=START_US - HOUR_US), make_market(1, grid_ms=1000)
+    for each in (storage, whole):
+        for market in (first, second):
+            write_clean(each, market, "oneusdt")
+            write_clean(each, market, "twousdt")
+    path = storage.list_files("clean/trades/venue=binance-futures/symbol=oneusdt", ".parquet")[-1]
+    good = storage.read_bytes(path)
+    storage.write_bytes(path, good[:-100])
+    assert midas("--data-dir", storage.data_dir) == 1
+    output = capsys.readouterr()
+    assert output.err.count("\n") == 1
+    assert path in output.err
+    assert "oneusdt: 1 of these days could not be computed" in output.out
+    assert read_features(storage, "oneusdt")["ts"].dt.date().n_unique() == 2  # 00:00 closes the first day
+    assert_frame_equal(read_features(storage, "twousdt"), features_of(whole, symbol="twousdt"), check_exact=True)
+    storage.write_bytes(path, good)
+    assert midas("--data-dir", storage.data_dir) == 0
+    assert_frame_equal(read_features(storage, "oneusdt"), features_of(whole, symbol="oneusdt"), check_exact=True)
+
+
 def test_bars_need_whole_minutes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bars(Storage(str(tmp_path)), make_bars(5))
     assert midas("--data-dir", str(tmp_path), "--time-bucket-ms", "30000") == 2
