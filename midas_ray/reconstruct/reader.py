@@ -175,6 +175,8 @@ def _checked_order(order: ForceOrder) -> ForceOrder:
 def _checked_kline(kline: Kline) -> Kline:
     bar = kline.k
     check_ms(bar.t)
+    if not 0 <= bar.n < 2**63:
+        raise ValueError(f"expected a number of trades, found {bar.n}")
     _check_numbers(bar.o, bar.h, bar.l, bar.c, bar.v, bar.q, bar.V, bar.Q)
     return kline
 

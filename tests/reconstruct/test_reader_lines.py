@@ -81,7 +81,8 @@ def test_marks_and_bars_of_another_symbol_are_named(message: Any, spaced: bool) 
 
 @pytest.mark.parametrize(
     "frame",
-    [mark(p="nan"), mark(i="1_000"), mark(r="-"), mark(E=-1), kline(o="1e5"), kline(v="inf"), kline(t=MAX_MS),
+    [mark(p="nan"), mark(i="1_000"), mark(r="-"), mark(E=-1), kline(o="1e5"), kline(v="inf"),
+     kline(t=MAX_MS), kline(n=2**63), kline(n=-1),
      forced("BTCUSDT")["data"] | {"E": MAX_MS}],
 )  # fmt: skip
 def test_numbers_and_times_that_are_none_are_not_taken(frame: dict[str, Any]) -> None:
