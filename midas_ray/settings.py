@@ -106,7 +106,7 @@ ArchiveKinds = Annotated[
 SymbolsOrTop = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols_or_top)]
 DurationS = Annotated[float, BeforeValidator(parse_duration_s)]
 DataSize = Annotated[float, BeforeValidator(parse_size_bytes)]
-RETENTION_TABLES = ("raw", "clean", "features", "feature_stats")
+RETENTION_TABLES = ("raw", "clean", "features", "feature_stats", "live_features")
 RetentionTables = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_tables)]
 VenueName = Literal["binance-futures", "binance-spot"]
 S = TypeVar("S", bound="MidasSettings")
@@ -528,7 +528,7 @@ class CleanData(SelectedSymbolSettings, BookSettings, FeatureSettings, ModelSett
         None, gt=0, description="oldest days first until the chosen tables of the venue hold at most this: 50GB"
     )
     tables: RetentionTables = Field(
-        (), description="raw, clean, features, feature_stats, separated by commas; empty = all of them"
+        (), description=f"{', '.join(RETENTION_TABLES)}, separated by commas; empty = all of them"
     )
     dry_run: bool = Field(False, description="show what would go, and why the rest stays; delete nothing")
     assume_yes: bool = Field(False, description="delete without asking, as from cron")

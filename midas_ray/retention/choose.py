@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from midas_ray.retention.units import Key, Need, Unit
 
-_RANK = {"raw": 0, "clean": 1, "feature_stats": 2, "features": 3}
+_RANK = {"raw": 0, "clean": 1, "feature_stats": 2, "features": 3, "live_features": 4}
 
 MadeFrom = Callable[[dict[Key, Unit], Key], str | None]
 

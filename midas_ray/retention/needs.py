@@ -7,12 +7,10 @@ from midas_ray.capture.journal_tail import TAIL_SUFFIX
 from midas_ray.features.day import history_days
 from midas_ray.features.plan import day_date, plan_symbol, settings_of, symbol_files
 from midas_ray.reconstruct.plan import (
-    HourTask,
     RawFile,
     file_before,
     hour_keys,
     near_files,
-    plan_tasks,
     raw_files,
     read_manifest,
     up_to_date,
@@ -39,6 +37,14 @@ def growing_needs(units: dict[Key, Unit]) -> dict[Key, Need]:
     return {key: _COLLECTOR for key, unit in units.items() if any(path.endswith(ends) for path in unit.paths)}
 
 
+def live_needs(units: dict[Key, Unit]) -> dict[Key, Need]:
+    """The newest day of what `midas features --live` has published of each symbol."""
+    newest: dict[str, Key] = {}
+    for key in sorted(key for key in units if key.table == "live_features"):
+        newest[key.symbol] = key
+    return {key: Need("unfinished", "midas features --live goes on from there") for key in newest.values()}
+
+
 def raw_needs(storage: Storage, venue: str, symbol: str, settings: BookSettings) -> dict[Key, Need]:
     """Days of raw that `midas reconstruct` reads: for hours that are not up to date, and for the next hour to come."""
     files = raw_files(storage, venue, symbol)
@@ -47,12 +53,12 @@ def raw_needs(storage: Storage, venue: str, symbol: str, settings: BookSettings)
     keys = hour_keys(files, settings)
     done = up_to_date(files, keys, read_manifest(storage, venue, symbol))
     found: dict[Key, Need] = {}
-    for task in plan_tasks(venue, symbol, files, keys, done):
-        reason = f"not reconstructed yet: {_span_text(task)}"
-        for file in _read_by(storage, files, task.first_hour, task.last_hour):
-            found.setdefault(Key("raw", symbol, day_of(file.hour)), Need("unfinished", reason))
-    last = files[-1].hour
-    for file in _read_by(storage, files, last - 1, last + 1):
+    for first, last in _runs(sorted(set(keys) - set(done))):
+        need = Need("unfinished", f"not reconstructed yet: {_span_text(first, last)}")
+        for file in _read_by(storage, files, first, last):
+            found.setdefault(Key("raw", symbol, day_of(file.hour)), need)
+    newest = files[-1].hour
+    for file in _read_by(storage, files, newest - 1, newest + 1):
         need = Need("unfinished", "the reconstruction of the next hour starts there")
         found.setdefault(Key("raw", symbol, day_of(file.hour)), need)
     return found
@@ -67,8 +73,19 @@ def _read_by(storage: Storage, files: list[RawFile], first_hour: int, last_hour:
     return [file for file in files if first_ns <= file.first_recv_ns <= last_ns]
 
 
-def _span_text(task: HourTask) -> str:
-    first, last = (datetime.fromtimestamp(hour * 3600, UTC) for hour in (task.first_hour, task.last_hour))
+def _runs(hours: list[int]) -> list[tuple[int, int]]:
+    """(first, last) of each run of hours that follow one another."""
+    runs: list[tuple[int, int]] = []
+    for hour in hours:
+        if runs and runs[-1][1] == hour - 1:
+            runs[-1] = runs[-1][0], hour
+        else:
+            runs.append((hour, hour))
+    return runs
+
+
+def _span_text(first_hour: int, last_hour: int) -> str:
+    first, last = (datetime.fromtimestamp(hour * 3600, UTC) for hour in (first_hour, last_hour))
     if first == last:
         return f"the hour {first:%Y-%m-%d %H}:00"
     return f"the hours {first:%Y-%m-%d %H}:00 to {last:%Y-%m-%d %H}:00"

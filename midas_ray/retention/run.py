@@ -9,7 +9,7 @@ from midas_ray.errors import DataError, UsageError
 from midas_ray.interrupt import held_back
 from midas_ray.retention.choose import Choice, Limits, choose
 from midas_ray.retention.models import model_needs
-from midas_ray.retention.needs import clean_needs, growing_needs, made_from, raw_needs
+from midas_ray.retention.needs import clean_needs, growing_needs, live_needs, made_from, raw_needs
 from midas_ray.retention.units import Key, Need, Unit, list_units
 from midas_ray.settings import RETENTION_TABLES, CleanData
 from midas_ray.storage import Storage
@@ -48,6 +48,7 @@ def find_needs(storage: Storage, units: dict[Key, Unit], settings: CleanData) ->
     """What must stay whatever the limits say, but for what the flags release. Raises DataError."""
     needs: dict[Key, Need] = {}
     if not settings.delete_unfinished:
+        needs |= live_needs(units)
         for symbol in sorted({key.symbol for key in units}):
             needs |= raw_needs(storage, settings.venue, symbol, settings)
             needs |= clean_needs(storage, settings.venue, symbol, settings)

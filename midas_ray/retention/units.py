@@ -4,15 +4,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal, NamedTuple
 
+from midas_ray.features.store import TABLE as STATISTICS
+from midas_ray.importers.vision.notes import FOLDER as NOTES
+from midas_ray.live.record import TABLE as LIVE
 from midas_ray.settings import RETENTION_TABLES
 from midas_ray.stats_read import CLEAN_TABLES
 from midas_ray.storage import Partition, Storage
 
 FOLDERS: dict[str, tuple[str, ...]] = {
     "raw": ("raw",),
-    "clean": (*(f"clean/{table}" for table in CLEAN_TABLES), "clean/manifest"),
+    "clean": (*(f"clean/{table}" for table in CLEAN_TABLES), "clean/manifest", NOTES),
     "features": ("features",),
-    "feature_stats": ("feature_stats",),
+    "feature_stats": (STATISTICS,),
+    "live_features": (LIVE,),
 }
 """The folders of DATA_DIR behind each name of `--tables`."""
 

@@ -7,7 +7,6 @@ import pytest
 from midas_ray.retention.choose import Choice, Limits, choose
 from midas_ray.retention.needs import made_from
 from midas_ray.retention.units import Key, Need, Unit
-from midas_ray.settings import RETENTION_TABLES
 from midas_ray.storage import Partition
 
 FIRST = date(2026, 1, 1)
@@ -26,7 +25,10 @@ def raw_path(on: date, hour: int) -> str:
     return f"raw/venue=v/symbol=a/date={on}/{int(start.timestamp()) * 10**9 + 5}-1.jsonl.zst"
 
 
-def some_units(tables: tuple[str, ...] = RETENTION_TABLES, days: int = 8, size: int = 10) -> dict[Key, Unit]:
+ALL = ("raw", "clean", "features", "feature_stats")
+
+
+def some_units(tables: tuple[str, ...] = ALL, days: int = 8, size: int = 10) -> dict[Key, Unit]:
     """`size` bytes of each table on each of the first days of 2026; raw covers whole days."""
     units = {}
     for table in tables:
@@ -40,7 +42,7 @@ def some_units(tables: tuple[str, ...] = RETENTION_TABLES, days: int = 8, size: 
 def chosen(
     units: dict[Key, Unit], older_days: float | None = None, max_size: float | None = None, **others: object
 ) -> Choice:
-    tables = others.pop("tables", RETENTION_TABLES)
+    tables = others.pop("tables", ALL)
     needs = others.pop("needs", {})
     limits = Limits(None if older_days is None else older_days * DAY_S, max_size)
     return choose(units, tables, needs, made_from, limits, NOW, **others)  # type: ignore[arg-type]

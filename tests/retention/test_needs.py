@@ -195,6 +195,18 @@ def test_features_of_a_model_stay_until_its_folder_goes(copy: Path) -> None:
     assert days_left(copy, "features") == [3, 4, 5, 6]
 
 
+def test_of_live_features_the_newest_day_stays_and_notes_of_archives_go_with_their_day(copy: Path) -> None:
+    storage = Storage(str(copy))
+    for day in (1, 2, 5):
+        folder = f"venue={VENUE}/symbol={SYMBOL}/date=2026-01-0{day}"
+        storage.write_bytes(f"live_features/{folder}/07-60000ms.jsonl", b"{}\n")
+        storage.write_bytes(f"clean/archive/{folder}/book.json", b"{}")
+    assert clean_data(settings(copy, older_than="1h", dry_run=True), NOW) == 0
+    assert clean_data(settings(copy, older_than="1h"), NOW) == 0
+    assert days_left(copy, "live_features") == [5]
+    assert days_left(copy, "clean/archive") == [5]
+
+
 def test_the_flags_release_what_they_name(copy: Path) -> None:
     write_model(copy / "models", "tft-1", str(copy))
     assert clean_data(settings(copy, delete_unfinished=True), NOW) == 0

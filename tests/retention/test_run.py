@@ -125,7 +125,7 @@ def test_on_a_terminal_the_answer_counts(
         (["--max-size", "5xB"], "expected a size such as 500MB"),
         (["--max-size", "0"], "--max-size: input should be greater than 0"),
         (["--older-than", "soon"], "expected a duration"),
-        (["--tables", "raw,cleen"], "expected some of raw, clean, features, feature_stats"),
+        (["--tables", "raw,cleen"], "expected some of raw, clean, features, feature_stats, live_features"),
     ],
 )
 def test_bad_limits_are_one_line(
