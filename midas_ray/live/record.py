@@ -68,7 +68,8 @@ class Record:
         self._last: dict[int, tuple[int, bytes]] = {}
         self._open: tuple[str, BinaryIO] | None = None
         for path in storage.list_files(f"{TABLE}/venue={venue}/symbol={symbol}", file_suffix(bucket_us)):
-            if _hour_of(path) >= from_us:
+            hour_us = _hour_of(path)
+            if hour_us is not None and hour_us >= from_us:
                 for each in read_lines(_repaired(storage.local_path(path)), path):
                     self._note(each)
 
@@ -88,10 +89,12 @@ class Record:
             self._note(publication)
             path = self._path(publication.ts_us)
             try:
-                stream = self._stream(path)
-                stream.write(to_line(publication))
+                line = to_line(publication)
+                whole = self._stream(path).write(line) == len(line)
             except OSError as error:
                 raise StorageError(f"cannot write {path}: {error.strerror}; free space or fix permissions") from None
+            if not whole:  # the next start cuts off what is torn
+                raise StorageError(f"cannot write {path}: the disk is full; free space")
 
     def forget(self, before_us: int) -> None:
         """Buckets that end before are final."""
@@ -122,11 +125,13 @@ class Record:
         return self._open[1]
 
 
-def _hour_of(path: str) -> int:
-    """Start of the hour of a file, microseconds."""
+def _hour_of(path: str) -> int | None:
+    """Start of the hour of a file, microseconds; None for a name that is not ours."""
     folder, _, name = path.rpartition("/")
-    day = folder.rpartition("date=")[2]
-    return int(datetime.fromisoformat(f"{day}T{name[:2]}:00:00+00:00").timestamp()) * 10**6
+    day, hour = folder.rpartition("date=")[2], name.partition("-")[0]
+    if not (len(hour) == 2 and hour.isdecimal()):
+        return None
+    return int(datetime.fromisoformat(f"{day}T{hour}:00:00+00:00").timestamp()) * 10**6
 
 
 def _repaired(path: Path) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from midas_ray.errors import DataError
+from midas_ray.errors import DataError, StorageError
 from midas_ray.features.daily import DAY_US
 from midas_ray.features.day import history_days
 from midas_ray.features.table import FeatureRows
@@ -16,6 +16,8 @@ from midas_ray.live.symbol import HistoryNeededError, LiveSymbol
 from midas_ray.settings import BookSettings, Features
 from midas_ray.storage import Storage
 
+SILENT_NS = 180 * 10**9
+"""A growing journal of which nothing came for so long has probably lost its collector."""
 Clock = Callable[[], int]
 """Wall clock of this machine, ns."""
 
@@ -61,8 +63,10 @@ class SymbolSession:
 
     @property
     def following(self) -> bool:
-        """A collector's file is being followed."""
-        return self._record is not None and self._follower.path is not None
+        """A collector writes a journal: there is a growing file, and something came of late."""
+        if self._record is None or self._follower.path is None:
+            return False
+        return self._clock() - self._engine.newest_recv_ns < SILENT_NS
 
     @property
     def started(self) -> bool:
@@ -80,6 +84,16 @@ class SymbolSession:
         if self._record is None:
             self._record = Record(self._storage, self._settings.venue, self.symbol, self._bucket_us, today_us - DAY_US)
             self._begin_us = self._record.first_us
+        while True:
+            try:
+                yield from self._read_all(today_us)
+            except JournalRewrittenError:  # sealed in this moment, without a damaged end
+                self._follower.close()
+            else:
+                return
+
+    def _read_all(self, today_us: int) -> Iterator[None]:
+        assert self._record is not None
         first_us = self._record.first_us
         eval_day_us = today_us if first_us is None else min(day_of(first_us), today_us)
         book = BookSettings(**{name: getattr(self._settings, name) for name in BookSettings.model_fields})
@@ -106,6 +120,10 @@ class SymbolSession:
             for block in self._follower.poll():
                 self._engine.feed(block)
             return self._publish()
+        except OSError as error:
+            raise StorageError(
+                f"cannot read {error.filename or self.folder}: {error.strerror}; check the disk and permissions"
+            ) from None
         except (JournalRewrittenError, HistoryNeededError):
             self._begin_anew()
             return []

@@ -4,22 +4,20 @@ At any moment a row is what batch would give if the data ended here. It is looke
 may have changed it: the last version is the one that batch gives.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from midas_ray.features.buckets import with_trades
-from midas_ray.features.cost import CostNotional, CostStatistics, cost_notional
+from midas_ray.features.cost import CostNotional, CostStatistics
 from midas_ray.features.daily import DAY_US
-from midas_ray.features.day import LONGEST_WINDOW, NO_START, history_days, with_absent_hours
+from midas_ray.features.day import LONGEST_WINDOW, history_days
 from midas_ray.features.hour import hour_statistics
 from midas_ray.features.hour_rows import HOUR_US, GridRows, Prints
 from midas_ray.features.statistics import Statistics
 from midas_ray.features.table import FeatureRows, feature_rows
-from midas_ray.features.vpin import DayPrints, VolumeBuckets, day_volume_buckets
 from midas_ray.live.days import Days, Gap
 from midas_ray.live.history import History, day_of
 from midas_ray.live.hour import LiveHour
+from midas_ray.live.parameters import Parameters
 from midas_ray.live.replay import LiveReplay
 from midas_ray.reconstruct.plan import SKEW_NS
 from midas_ray.reconstruct.replay import first_recv_ns
@@ -36,15 +34,6 @@ _KEEP_NS = 2 * SKEW_NS
 
 class HistoryNeededError(Exception):
     """Rows are needed that are no longer in memory: replay the journals anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class _DayParameters:
-    """What is fixed, or grows, with a day."""
-
-    notional: CostNotional
-    volume: VolumeBuckets
-    start_us: int
 
 
 class LiveSymbol:
@@ -68,15 +57,13 @@ class LiveSymbol:
         self._prints: dict[int, Prints] = dict(history.prints)
         self._settled_gaps: list[Gap] = list(history.gaps)
         self._costs: dict[int, tuple[float, CostStatistics]] = {}
-        self._parameters: dict[int, _DayParameters] = {}
         book = BookSettings(**{name: getattr(settings, name) for name in BookSettings.model_fields})
         self._replay = LiveReplay(get_venue(settings.venue), symbol, history.first_hour, book)
         self._open: dict[int, LiveHour] = {}
         self._first_open_us = history.first_hour * HOUR_US
         self._before, self._marks_before = history.before, history.marks
         self._unlive_hours: set[int] = set()
-        self._first_data_us = history.first_data_us
-        self._volumes: dict[int, tuple[tuple[int, int], VolumeBuckets]] = {}
+        self._parameters = Parameters(settings, self._days, self._prints, history.first_data_us)
         self._dirty_us: int | None = None
         self._looked_ns = 0
         self._newest_recv_ns = 0
@@ -101,7 +88,7 @@ class LiveSymbol:
         next_us = 0 if self.closed_us is None else self.closed_us + self._bucket_us
         if self._shown_ns is None and shown_ms is not None and shown_ms * 1000 >= next_us:
             self._shown_ns = first_recv_ns(block)
-        if self._newest_recv_ns > (self._first_open_us + HOUR_US) * 1000 + _KEEP_NS:
+        if self._hour_is_over():
             self._update()
 
     def close(self, now_ns: int) -> tuple[bool, int]:
@@ -138,10 +125,10 @@ class LiveSymbol:
         wanted_us = max(min(from_us, from_us if dirty_us is None else dirty_us), self._eval_day_us + self._bucket_us)
         last_day_us = day_of(self.closed_us)
         for day_us in range(day_of(wanted_us), last_day_us + DAY_US, DAY_US):
-            wanted_us = min(wanted_us, self._refresh(day_us))
+            wanted_us = min(wanted_us, self._parameters.refresh(day_us))
         found = []
         for day_us in range(day_of(wanted_us), last_day_us + DAY_US, DAY_US):
-            first_us = max(wanted_us, max(day_us, self._parameters[day_us].start_us) + self._bucket_us)
+            first_us = max(wanted_us, max(day_us, self._parameters.of(day_us).start_us) + self._bucket_us)
             last_us = min(self.closed_us, day_us + DAY_US)
             if first_us <= last_us:
                 found.append(self._rows_of_day(day_us, first_us, last_us))
@@ -154,7 +141,8 @@ class LiveSymbol:
         self._eval_day_us = max(self._eval_day_us, day_of(self.closed_us) - DAY_US)
         self._days.forget(self._eval_day_us - history_days(self._bucket_us) * DAY_US)
         self._settled_gaps = [gap for gap in self._settled_gaps if gap[1] >= self._eval_day_us - DAY_US]
-        for each in (self._prints, self._costs, self._parameters, self._volumes):
+        self._parameters.forget(self._eval_day_us - DAY_US)
+        for each in (self._prints, self._costs):
             for start_us in [start_us for start_us in each if start_us < self._eval_day_us - DAY_US]:
                 del each[start_us]
 
@@ -198,7 +186,7 @@ class LiveSymbol:
         input_rows = hour.hour(self._replay, unlive.get(hour.start_us), before, marks)
         if hour.exists:
             self._stain(self._days.put(hour.start_us, hour_statistics(input_rows)))
-            self._first_data_us = min(self._first_data_us or hour.start_us, hour.start_us)
+            self._parameters.data_in(hour.start_us)
             prints = hour.volume_prints()
             if prints is not None:
                 self._prints[hour.start_us] = prints
@@ -214,10 +202,8 @@ class LiveSymbol:
     def _evict(self) -> None:
         """Hours whose rows are final keep their statistics alone."""
         replay = self._replay
-        while self._newest_recv_ns > (self._first_open_us + HOUR_US) * 1000 + _KEEP_NS:
+        while self._hour_is_over():
             end_us = self._first_open_us + HOUR_US
-            if replay.rows_until_ms * 1000 < end_us:
-                return
             hour = self._open.pop(self._first_open_us, None)
             self._before = self._marks_before = None
             if hour is not None:
@@ -230,66 +216,23 @@ class LiveSymbol:
             replay.forget(end_us // HOUR_US)
             self._settle_gaps()
 
+    def _hour_is_over(self) -> bool:
+        """Nothing more is awaited of the first hour in memory, and the book's rows are known up to its end."""
+        end_us = self._first_open_us + HOUR_US
+        return self._newest_recv_ns > end_us * 1000 + _KEEP_NS and self._replay.rows_until_ms * 1000 >= end_us
+
     def _keep_cost(self, hour: LiveHour) -> None:
         day_us = hour.start_us // DAY_US * DAY_US
         if day_us >= self._eval_day_us:
-            quote = self._notional(day_us).quote
+            quote = self._parameters.notional(day_us).quote
             if quote is not None:
                 self._costs[hour.start_us] = quote, hour.cost(quote)
-
-    # --- what is fixed with a day -----------------------------------------------------------------------------------
-
-    def _refresh(self, day_us: int) -> int:
-        """Bring a day's parameters up to date; gives the first bucket that they change."""
-        parameters = _DayParameters(self._notional(day_us), self._volume(day_us), self._start_us(day_us))
-        before, self._parameters[day_us] = self._parameters.get(day_us), parameters
-        return day_us + DAY_US if before is None else _first_changed(before, parameters, day_us, self._bucket_us)
-
-    def _notional(self, day_us: int) -> CostNotional:
-        if self._settings.cost_notional is not None:
-            return CostNotional(self._settings.cost_notional, 0)
-        before, today = self._days.day(day_us - DAY_US), self._days.day(day_us)
-        return cost_notional(before.book, today.book, self._bucket_us)
-
-    def _volume(self, day_us: int) -> VolumeBuckets:
-        """The volume buckets of the day and of the day before it."""
-        return self._own_volume(day_us).after(self._own_volume(day_us - DAY_US))
-
-    def _own_volume(self, day_us: int) -> VolumeBuckets:
-        version = self._days.version(day_us - DAY_US), self._days.version(day_us)
-        kept = self._volumes.get(day_us)
-        if kept is not None and kept[0] == version:
-            return kept[1]
-        before, today = self._days.day(day_us - DAY_US), self._days.day(day_us)
-        hours = [hour for hour in self._days.hours if day_us <= hour < day_us + DAY_US]
-        volume = day_volume_buckets(
-            before.trades,
-            today.trades,
-            today.ts_us,
-            DayPrints.of([self._prints[hour] for hour in hours if hour in self._prints]),
-            with_absent_hours(today.uncovered, hours, day_us, day_us + DAY_US),
-            self._settings.vpin_bucket_share,
-        )
-        self._volumes[day_us] = version, volume
-        return volume
-
-    def _start_us(self, day_us: int) -> int:
-        """When the data begin, where that is in the day or its history."""
-        history_us = day_us - history_days(self._bucket_us) * DAY_US
-        if self._first_data_us is None or self._first_data_us < history_us:
-            return int(NO_START)
-        for hour_us in self._days.hours:
-            hour = self._days.hour(hour_us)
-            exists = (hour.book.rows > 0) | (hour.trades.lost_us < self._bucket_us)
-            if exists.any():
-                return hour_us + int(exists.argmax()) * self._bucket_us
-        return history_us
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
     def _rows_of_day(self, day_us: int, first_us: int, last_us: int) -> FeatureRows:
         """Rows of the buckets of a day that end in [first, last]."""
-        parameters = self._parameters[day_us]
+        parameters = self._parameters.of(day_us)
         begin_us = self._window_start(day_us, first_us, parameters.start_us)
         statistics = self._days.window(begin_us, last_us)
         n = len(statistics.ts_us)
@@ -352,23 +295,3 @@ def _settles(hour: Statistics) -> bool:
     """Whether there is a print in the hour after which nothing was lost in its bucket: the last price for certain."""
     trades = hour.trades
     return bool(((trades.rows > 0) & (trades.last_us >= trades.settled_us - 1)).any())
-
-
-def _first_changed(before: _DayParameters, now: _DayParameters, day_us: int, bucket_us: int) -> int:
-    """The end of the first bucket of the day whose row may differ by its parameters; the next day's 00:00 if none."""
-    found = [day_us + DAY_US]
-    if before.start_us != now.start_us or before.volume.empty != now.volume.empty:
-        return day_us + bucket_us
-    if before.notional != now.notional:
-        found.append(day_us + (min(before.notional.known_from, now.notional.known_from) + 1) * bucket_us)
-    if before.volume.known_from_us != now.volume.known_from_us:
-        found.append(min(before.volume.known_from_us, now.volume.known_from_us))
-    old, new = before.volume, now.volume
-    common = min(len(old.done_us), len(new.done_us))
-    differs = (old.done_us[:common] != new.done_us[:common]) | (old.share[:common] != new.share[:common])
-    first = int(differs.argmax()) if differs.any() else common
-    for volume in (old, new):
-        if first < len(volume.done_us):
-            done_us = int(volume.done_us[first])
-            found.append(done_us - done_us % bucket_us + bucket_us)
-    return max(min(found), day_us + bucket_us)
