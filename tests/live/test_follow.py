@@ -28,7 +28,7 @@ class Writer:
         self.run = self._begin()
 
     def _begin(self) -> JournalRun:
-        run = JournalRun(self.root, VENUE, SYMBOL, max_bytes=2**30, level=3, hold=True)
+        run = JournalRun(self.root, VENUE, SYMBOL, max_bytes=2**30, level=3, hold=True, is_live=True)
         run.begin(self.now_ns)
         return run
 
