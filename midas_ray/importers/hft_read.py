@@ -60,7 +60,9 @@ def read_events(path: Path, chunk_rows: int = CHUNK_ROWS) -> Iterator[tuple[int,
                 rows = _read_array_header(path, cast(BinaryIO, stream))
                 yield from _chunks(path, cast(BinaryIO, stream), rows, chunk_rows)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise CorruptFileError(f"{path}: expected {EXPECTED}, found a damaged file ({error}); fetch it again") from None
+        raise CorruptFileError(
+            f"{path}: expected {EXPECTED}, found a damaged file or another ({error}); check it"
+        ) from None
 
 
 def _read_array_header(path: Path, stream: BinaryIO) -> int:
