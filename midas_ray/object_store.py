@@ -82,7 +82,9 @@ class S3Location:
 
 def shown_uri(uri: str) -> str:
     """A URI without user, password and query."""
-    scheme, _, rest = uri.partition("://")
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return uri
     return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 

@@ -120,8 +120,8 @@ class Storage:
 
     @property
     def shown(self) -> str:
-        """The data folder for messages: as it was named, without credentials."""
-        return object_store.shown_uri(self.data_dir) if "://" in self.data_dir else self.data_dir
+        """The data folder for messages, logs and reports: as it was named, without credentials."""
+        return object_store.shown_uri(self.data_dir)
 
     def shown_path(self, relative: str = "") -> str:
         """A whole path for messages."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -16,8 +17,12 @@ import midas_ray
 from midas_ray import object_store
 from midas_ray.cli import run_command
 from midas_ray.errors import StorageError
+from midas_ray.evaluate.run import backtest
+from midas_ray.settings import Backtest
 from midas_ray.storage import Storage
 from tests.capture.running import MIDAS
+from tests.dataset.synthetic import write_features
+from tests.evaluate.markets import fit_linear, signal_panel
 from tests.fault_proxy import Faults, fault_proxy, some
 from tests.s3_server import SECRET, Bucket
 
@@ -211,3 +216,23 @@ def test_a_store_that_fails_for_good_is_one_line_and_writes_no_row(
     assert bucket.files("midas/raw/") == []
     state = Storage(bucket.url()).work_folder
     assert not list(state.glob(".tmp-*"))
+
+
+def test_a_backtest_reads_features_from_the_store_and_writes_its_reports_there(
+    bucket: Bucket, ray_local: None, tmp_path: Path
+) -> None:
+    """Over a failing server: the same figures as from a local folder."""
+    small: dict[str, Any] = {"input_length": 10, "output_length": 10, "fee_bps": 1.0, "gpus": 0}
+    panel = signal_panel(1500, strength_bps=4.0)
+    write_features(Storage(str(tmp_path / "data")), panel)
+    write_features(Storage(bucket.url()), panel)
+    with fault_proxy(bucket.port, Faults(some(seed=5, share=0.1))) as port:
+        assert backtest(Backtest(data_dir=bucket.url(port=port), **small), fit=fit_linear) == 0
+    assert backtest(Backtest(data_dir=str(tmp_path / "data"), **small), fit=fit_linear) == 0
+    names = ["backtest_results.csv", "backtest_results.html", "backtest_results.json"]
+    assert bucket.files("midas/reports/") == [f"midas/reports/{name}" for name in names]
+    assert bucket.read("midas/reports/backtest_results.csv") == (tmp_path / "data" / "reports" / names[0]).read_bytes()
+    ours, theirs = (json.loads(text) for text in (bucket.read("midas/reports/backtest_results.json"),
+                                                 (tmp_path / "data" / "reports" / names[2]).read_bytes()))  # fmt: skip
+    assert (ours["scores"], ours["trading"]) == (theirs["scores"], theirs["trading"])
+    assert SECRET.encode() not in bucket.read("midas/reports/backtest_results.html")

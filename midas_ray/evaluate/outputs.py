@@ -56,8 +56,9 @@ def destination(data_dir: str, output: str | None) -> Destination:
 
 
 def _check_writable(place: Destination) -> None:
-    """Look only, so that a failing backtest leaves no folder behind."""
+    """Before hours of work. A local folder is looked at only, so that a failing backtest leaves none behind."""
     if not place.storage.is_local:
+        place.storage.check_writable()
         return
     page = Path(place.shown(".html"))
     if page.is_dir():

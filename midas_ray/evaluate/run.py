@@ -45,7 +45,7 @@ def backtest(settings: Backtest, fit: Fit | None = None) -> int:
 
 
 def _walk_forward(settings: Backtest, fit: Fit | None) -> Outcome:
-    panel = load_panel(Storage(settings.data_dir), settings.venue, settings.symbols)
+    panel = load_panel(Storage.of(settings), settings.venue, settings.symbols)
     plans = plan_folds(panel, settings.input_length, settings.output_length, settings.folds)
     # The command line's settings class is made at run time: workers get the plain one.
     network = NetworkSettings.model_construct(
@@ -89,7 +89,7 @@ def _judge_loaded(settings: Backtest, model: str) -> Outcome:
 
     forecaster = Forecaster.load(Path(model))
     symbols = settings.symbols or forecaster.normalizer.symbols
-    panel = load_panel(Storage(settings.data_dir), settings.venue, symbols)
+    panel = load_panel(Storage.of(settings), settings.venue, symbols)
     loaded = judge_model(panel, forecaster, model, "cpu" if settings.gpus == 0 else None)
     fold = loaded.fold
     if loaded.refused:

@@ -21,7 +21,7 @@ def train(values: settings.Train) -> int:
     """
     if values.n_heads > values.hidden_dim:
         raise UsageError(f"--n-heads {values.n_heads}: expected at most --hidden-dim, found {values.hidden_dim}")
-    parts = split_panel(load_panel(Storage(values.data_dir), values.venue, values.symbols), values)
+    parts = split_panel(load_panel(Storage.of(values), values.venue, values.symbols), values)
     model_dir, log_dir = Path(values.model_dir).resolve(), Path(values.log_dir).resolve()
     check_folder("--model-dir", model_dir)
     check_folder("--log-dir", log_dir)

@@ -35,7 +35,7 @@ class LiveFeatures:
         if not storage.is_local:
             raise UsageError(
                 f"--live follows the journals that a collector writes on this machine: expected a local --data-dir, "
-                f"found {settings.data_dir}"
+                f"found {storage.shown}"
             )
         if settings.time_bucket_ms % settings.snapshot_interval_ms:
             raise UsageError(
@@ -46,7 +46,7 @@ class LiveFeatures:
         self.symbols = list(settings.symbols) or self.present
         if not self.symbols:
             raise DataError(
-                f"no raw journals of {settings.venue} under {settings.data_dir}/raw"
+                f"no raw journals of {settings.venue} under {storage.shown}/raw"
                 f"{storage.other_venues(('raw',), settings.venue)}: start midas collect or midas up, or name "
                 "with --symbols what to wait for"
             )
