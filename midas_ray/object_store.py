@@ -29,11 +29,15 @@ ATTEMPTS = 8
 FIRST_ATTEMPTS = 3
 """Tries of the first request of a process: a wrong address is to be told within seconds."""
 PART_BYTES = 8 * 2**20
+LEAST_SECRET = 8
+"""Shorter credentials are none, and would be found in any text."""
 
 _OPTIONS = ("endpoint_override", "region", "scheme", "force_virtual_addressing", "tls_ca_file_path")
 _CODE = re.compile(r"AWS Error (\w+)(?: \((HTTP status \d+)\))?(?: during \w+ operation)?: (.*)", re.DOTALL)
 _UNREACHABLE = re.compile(r"curlCode: (?:5|6|7|35|60), ")
 """libcurl: proxy or host not resolved, not connected, no TLS, a certificate that is not trusted."""
+_ABSENT = {"NO_SUCH_BUCKET", "RESOURCE_NOT_FOUND"}
+"""The second is what a server answers that is none of S3."""
 _REFUSED = {
     "ACCESS_DENIED",
     "ACCOUNT_PROBLEM",
@@ -185,7 +189,7 @@ def _check(client: pafs.S3FileSystem, location: S3Location) -> None:
         return  # nothing there yet
     except OSError as error:
         code, _ = _code(error)
-        if code == "NO_SUCH_BUCKET" or code in _REFUSED or _UNREACHABLE.search(str(error)):
+        if code in _ABSENT or code in _REFUSED or _UNREACHABLE.search(str(error)):
             raise explained(error, location) from None
 
 
@@ -208,10 +212,10 @@ def explained(error: OSError, location: S3Location) -> StorageError:
     reason = (said or str(error)).partition("\n")[0].partition(" (Request ID")[0].strip()[:200]
     for each in fields(location):
         secret = getattr(location, each.name) if not each.repr else None
-        if secret:
+        if secret and len(secret) >= LEAST_SECRET:
             reason = reason.replace(secret, "***")
     place = location.endpoint or f"S3 in {location.region or 'its region'}"
-    if code == "NO_SUCH_BUCKET" or ("Bucket" in reason and "not found" in reason):
+    if code in _ABSENT or ("Bucket" in reason and "not found" in reason):
         return StorageError(
             f"{location.shown}: expected a bucket, found none named {location.bucket} at {place}; create it, or "
             "correct DATA_DIR or AWS_ENDPOINT_URL"

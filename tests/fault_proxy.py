@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 
-Fault = Literal["403", "500", "503", "cut-before", "cut-during", "cut-after"]
+Fault = Literal["403", "404", "500", "503", "cut-before", "cut-during", "cut-after"]
 """cut-before: the server never hears of the request; cut-after: it does, and the client never hears of the answer;
 cut-during: the client gets half of it."""
 FAULTS: tuple[Fault, ...] = ("500", "503", "cut-before", "cut-during", "cut-after")
@@ -54,6 +54,8 @@ def fault_proxy(server_port: int, faults: Faults) -> Iterator[int]:
             fault = faults.next(self.command, self.path)
             if fault == "cut-before":
                 self.close_connection = True
+            elif fault == "404":
+                self._answer(404, {}, b"<html>not here</html>", None)
             elif fault in _CODES:
                 code = _CODES[fault]
                 self._answer(int(fault), {}, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode(), None)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,7 @@ import pytest
 import midas_ray
 from midas_ray import object_store
 from midas_ray.cli import run_command
+from midas_ray.dataset.panel import load_panel
 from midas_ray.errors import StorageError
 from midas_ray.evaluate.run import backtest
 from midas_ray.settings import Backtest
@@ -221,18 +223,17 @@ def test_a_store_that_fails_for_good_is_one_line_and_writes_no_row(
 def test_a_backtest_reads_features_from_the_store_and_writes_its_reports_there(
     bucket: Bucket, ray_local: None, tmp_path: Path
 ) -> None:
-    """Over a failing server: the same figures as from a local folder."""
-    small: dict[str, Any] = {"input_length": 10, "output_length": 10, "fee_bps": 1.0, "gpus": 0}
     panel = signal_panel(1500, strength_bps=4.0)
     write_features(Storage(str(tmp_path / "data")), panel)
     write_features(Storage(bucket.url()), panel)
     with fault_proxy(bucket.port, Faults(some(seed=5, share=0.1))) as port:
-        assert backtest(Backtest(data_dir=bucket.url(port=port), **small), fit=fit_linear) == 0
-    assert backtest(Backtest(data_dir=str(tmp_path / "data"), **small), fit=fit_linear) == 0
+        url = bucket.url(port=port)
+        ours, theirs = (load_panel(Storage(each), panel.venue) for each in (str(tmp_path / "data"), url))
+        assert np.array_equal(ours.values, theirs.values, equal_nan=True)
+        assert np.array_equal(ours.ts_us, theirs.ts_us)
+        small: dict[str, Any] = {"input_length": 10, "output_length": 10, "fee_bps": 1.0, "gpus": 0}
+        assert backtest(Backtest(data_dir=url, **small), fit=fit_linear) == 0
     names = ["backtest_results.csv", "backtest_results.html", "backtest_results.json"]
     assert bucket.files("midas/reports/") == [f"midas/reports/{name}" for name in names]
-    assert bucket.read("midas/reports/backtest_results.csv") == (tmp_path / "data" / "reports" / names[0]).read_bytes()
-    ours, theirs = (json.loads(text) for text in (bucket.read("midas/reports/backtest_results.json"),
-                                                 (tmp_path / "data" / "reports" / names[2]).read_bytes()))  # fmt: skip
-    assert (ours["scores"], ours["trading"]) == (theirs["scores"], theirs["trading"])
-    assert SECRET.encode() not in bucket.read("midas/reports/backtest_results.html")
+    assert json.loads(bucket.read("midas/reports/backtest_results.json"))["trading"]["round_trips"] > 30
+    assert not any(SECRET.encode() in bucket.read(f"midas/reports/{name}") for name in names)

@@ -213,6 +213,9 @@ def test_what_cannot_work_is_said_in_one_line_without_secrets(bucket: Bucket) ->
     for call in (Storage(absent.url()).check_writable, lambda: Storage(absent.url()).list_files("raw")):
         assert "found none named test-no-such-bucket" in _one_line(call)
     assert "expected an S3 server at 127.0.0.1:1" in _one_line(lambda: Storage(bucket.url(port=1)).exists(""))
+    faults = Faults(lambda _method, _path: "404")
+    with fault_proxy(bucket.port, faults) as port:  # a web server that is none of S3
+        assert "found none named" in _one_line(lambda: Storage(bucket.url(port=port)).list_files("raw"))
     assert "expected options of" in _one_line(lambda: Storage(bucket.url() + "&colour=red"))
     assert "found no bucket" in _one_line(lambda: Storage("s3:///prefix"))
     assert time.monotonic() - began_s < 60
