@@ -127,3 +127,75 @@ def test_foreign_parquet_under_a_name_of_ours_is_one_line(data: Path, table: str
     capsys.readouterr()
     assert midas(data, "validate") == 1
     assert f"FAIL schema: clean/{table}/{PARTITION}/13.parquet: no column" in capsys.readouterr().out
+
+
+class FinerMarket(RawMarket):
+    """A market whose tick becomes half as large: from then on all prices lie between the old ones."""
+
+    finer = False
+
+    def _level(self, px: int, size: int) -> list[str]:  # type: ignore[override]
+        return [self.text(px), f"{size / 1000:.3f}"]
+
+    def text(self, px: float) -> str:
+        return f"{px / 10 + 0.05:.2f}" if self.finer else f"{px / 10:.1f}"
+
+    def frame(self, stream: str, data: dict[str, object]) -> None:
+        if self.finer and stream == "trade" and float(str(data["p"])) > 0:
+            data = data | {"p": f"{float(str(data['p'])) + 0.05:.2f}"}
+        super().frame(stream, data)
+
+
+def test_a_finer_tick_inside_a_day(tmp_path: Path, ray_local: None, capsys: Capture) -> None:
+    """Half-way through a day; every price is exact, each file says its own decimals, and validate is content."""
+    market = FinerMarket(tmp_path, 5)
+    market.open()
+    market.minutes(0.3)
+    market.snapshot()
+    market.minutes(42)
+    market.finer = True
+    market.lose_depth(2)
+    market.minutes(60)
+    market.close()
+    for command in ("reconstruct", "features"):
+        assert midas(tmp_path, command) == 0
+    storage = Storage(str(tmp_path))
+    decimals = [
+        storage.read_parquet_metadata(path)["px_decimals"] for path in storage.list_files("clean/book", ".parquet")
+    ]
+    assert decimals == ["2", "2"]
+    frames = [pl.DataFrame(storage.read_parquet(path)) for path in storage.list_files("clean/trades", ".parquet")]
+    px = pl.concat(frames)["px"]
+    assert px.to_list() == [float(f"{each:.2f}") for each in px]
+    assert set((px * 100).round().cast(pl.Int64) % 10) == {0, 5}
+    capsys.readouterr()
+    assert midas(tmp_path, "validate") == 0
+    assert "PASS    price_tick" in capsys.readouterr().out
+
+
+def test_a_price_off_the_tick_is_kept_as_it_is(tmp_path: Path, ray_local: None) -> None:
+    """Exactly, in prints as in the book; whether it is one, `midas validate` judges by the day's other prices."""
+    market = RawMarket(tmp_path, 5)
+    market.open()
+    market.minutes(0.3)
+    market.snapshot()
+    market.minutes(5)
+    market.trade_id += 1
+    data = {"e": "trade", "E": market.now_ms, "T": market.now_ms, "s": "BTCUSDT", "t": market.trade_id}
+    market.frame("trade", data | {"p": "499.937", "q": "0.001", "X": "MARKET", "m": True})
+    previous, market.last_id = market.last_id, market.last_id + 1
+    data = {"e": "depthUpdate", "E": market.now_ms, "T": market.now_ms, "s": "BTCUSDT", "U": market.last_id}
+    best = f"{max(market.bids) / 10 + 0.0123456789:.10f}"
+    market.frame("depth@100ms", data | {"u": market.last_id, "pu": previous, "b": [[best, "0.001"]], "a": [], "st": 1})
+    market.minutes(1)
+    market.close()
+    assert midas(tmp_path, "reconstruct") == 0
+    storage = Storage(str(tmp_path))
+    trades, book = (
+        pl.concat(
+            [pl.DataFrame(storage.read_parquet(path)) for path in storage.list_files(f"clean/{name}", ".parquet")]
+        )
+        for name in ("trades", "book")
+    )
+    assert (trades["px"] == 499.937).sum() == 1
+    assert (book["bid_px_01"] == float(best)).any()
