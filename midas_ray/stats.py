@@ -27,10 +27,13 @@ def stats(settings: Stats) -> int:
     storage = Storage.of(settings)
     days = collect_stats(storage, settings.venue)
     chosen = {key: day for key, day in days.items() if not settings.symbols or key[0] in settings.symbols}
+    left = None if storage.is_local else waiting(storage.work_folder)
+    spooled = f"{left}, in {storage.work_folder}" if left is not None and left.files + left.growing else ""
     if not chosen:
+        spooled = spooled and f" ({spooled})"
         wanted = ", ".join(settings.symbols) or "any symbol"
         raise DataError(
-            f"{storage.shown_path()}: expected data of {wanted} of {settings.venue}, found none; "
+            f"{storage.shown_path()}: expected data of {wanted} of {settings.venue}, found none{spooled}; "
             "collect (midas up, midas collect) or import some (midas import)"
         )
     if settings.as_json:
@@ -44,9 +47,8 @@ def stats(settings: Stats) -> int:
         console.out.print(line, markup=False)
     total = sum(day.raw_bytes for day in chosen.values())
     console.out.print(f"{len(chosen)} symbol-days, {console.size_text(total)} raw, {storage.shown_path()}")
-    left = None if storage.is_local else waiting(storage.work_folder)
-    if left is not None and left.files + left.growing:
-        console.out.print(f"not counted: {left}, in {storage.work_folder}", markup=False)
+    if spooled:
+        console.out.print(f"not counted: {spooled}", markup=False)
     return 0
 
 

@@ -194,9 +194,10 @@ def upload_rest(spool: Path, storage: Storage, go_on: Callable[[], bool] = lambd
     say what came of it; gives 1 where something stays in the spool, which the next start uploads."""
     if storage.is_local:
         return 0
-    before = len(sealed_files(spool))
+    before = 0
     try:
         seal_abandoned(spool)
+        before = len(sealed_files(spool))
         upload_all(spool, storage, go_on)
     except StorageError as error:
         console.err.print(str(error), markup=False)

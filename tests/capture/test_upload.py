@@ -13,6 +13,7 @@ from midas_ray import object_store
 from midas_ray.capture import upload
 from midas_ray.capture.claim import claim_symbol
 from midas_ray.capture.journal_file import JournalFile
+from midas_ray.cli import main
 from midas_ray.errors import StorageError
 from midas_ray.simulate.exchange import SimulatedExchange
 from midas_ray.storage import Storage
@@ -119,7 +120,17 @@ def test_the_end_seals_what_a_dead_collector_left_but_nothing_that_is_collected(
         assert other.path.exists()
         other.discard()
     assert bucket.files() == _keys(left.with_name(left.name.removesuffix(".open")))
-    assert capsys.readouterr().err == ""
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (f"uploaded the last 1 raw files to s3://{bucket.name}/midas\n", "")
+
+
+def test_stats_of_an_empty_store_name_what_the_spool_holds(
+    bucket: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool = Storage(bucket.url(), str(tmp_path)).work_folder
+    size = _journal(spool, 0).stat().st_size
+    assert main(["stats", "--data-dir", bucket.url(), "--spool-dir", str(tmp_path)]) == 1
+    assert f"found none (1 sealed raw files ({size} B) not uploaded yet, in {spool})" in capsys.readouterr().err
 
 
 def test_what_stays_is_said_with_the_reason(bucket: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
