@@ -73,9 +73,11 @@ def read_klines(path: Path) -> Iterator[KlineTable]:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 members = [name for name in archive.namelist() if name.lower().endswith(".csv")]
                 if not members:
-                    raise DataError(f"{path}: expected a zip of csv files, found {', '.join(archive.namelist()[:3])}")
+                    found = " ".join(", ".join(archive.namelist()[:3]).split())
+                    raise DataError(f"{path}: expected a zip of csv files, found {found}")
                 for member in members:
-                    yield _table(f"{path}:{member}", member, _csv(archive.read(member), f"{path}:{member}"))
+                    shown = f"{path}:{' '.join(member.split())}"
+                    yield _table(shown, member, _csv(archive.read(member), shown))
         elif data.startswith((b"ARROW1", b"FEA1")):
             yield _table(str(path), path.name, pl.read_ipc(io.BytesIO(data)))
         elif data.startswith(b"\x1f\x8b"):
@@ -84,7 +86,7 @@ def read_klines(path: Path) -> Iterator[KlineTable]:
             raise DataError(f"{path}: expected {_EXPECTED}, found other binary data; check FORMAT and the file")
         else:
             yield _table(str(path), path.name, _csv(data, str(path)))
-    except (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, OSError, RuntimeError) as error:
         raise CorruptFileError(f"{path}: truncated or damaged ({error}); fetch the file again") from None
     except (pl.exceptions.PolarsError, pl.exceptions.ComputeError) as error:
         reason = str(error).splitlines()[0]
@@ -118,7 +120,7 @@ def _table(path: str, name: str, table: pl.DataFrame) -> KlineTable:
     if missing:
         raise DataError(
             f"{path}: expected the columns date or open_time, {', '.join(NEEDED)}; {', '.join(missing)} not found "
-            f"among {', '.join(table.columns[:12])}"
+            f"among {', '.join(' '.join(column.split())[:40] for column in table.columns[:12])}"
         )
     if not len(table):
         raise DataError(f"{path}: expected bars, found none; check the file")

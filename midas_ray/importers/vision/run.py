@@ -168,7 +168,7 @@ def _join(settings: Import, staged: StagedHours, symbol: str, read: list[ReadTab
     """Bring the edges of the days that changed, and the ledger, in line."""
     notes: dict[Table, Days] = {}
     for table in ("trades", "book"):
-        notes[table] = read_notes(staged.storage, settings.venue, symbol, table)
+        notes[table] = _whole_days(settings, staged.storage, symbol, table)
     joiner = Joiner(staged, Occupied(staged.storage, settings.venue, symbol), settings.venue, symbol)
     for each in read:
         changed = {day for _, days in each.plan.todo for day in days}
@@ -180,6 +180,17 @@ def _join(settings: Import, staged: StagedHours, symbol: str, read: list[ReadTab
         else:
             joiner.book(days, settings, near)
     joiner.ledger(notes["trades"], notes["book"])
+
+
+def _whole_days(settings: Import, storage: Storage, symbol: str, table: Table) -> Days:
+    """Notes of the days of which everything is still there: what was deleted since is not brought back in part."""
+    notes = read_notes(storage, settings.venue, symbol, table)
+    paths = {
+        day: [hour_path(f"clean/{table}", settings.venue, symbol, hour) for hour in note.hours]
+        for day, note in notes.items()
+    }
+    there = storage.existing(path for each in paths.values() for path in each)
+    return {day: note for day, note in notes.items() if there.issuperset(paths[day])}
 
 
 def _around(days: set[date]) -> Iterator[date]:

@@ -87,7 +87,7 @@ def _member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     """The one CSV. Raises DataError where there is another number, or it is another file's by its own name."""
     members = [member for member in archive.infolist() if not member.is_dir()]
     if len(members) != 1 or not members[0].filename.lower().endswith(".csv"):
-        found = ", ".join(member.filename for member in members[:3]) or "none"
+        found = " ".join(", ".join(member.filename for member in members[:3]).split()) or "none"
         raise DataError(f"{path}: expected a zip with one CSV inside, found {len(members)} files ({found[:200]})")
     stem = members[0].filename.rpartition("/")[2][: -len(".csv")]
     try:

@@ -11,6 +11,10 @@ from typing import Any
 import polars as pl
 
 from midas_ray.cli import main
+from midas_ray.reconstruct.plan import hour_keys, plan_tasks, raw_files
+from midas_ray.reconstruct.task import reconstruct_hours
+from midas_ray.settings import BookSettings
+from midas_ray.storage import Storage
 
 Row = Sequence[Any]
 
@@ -106,6 +110,14 @@ def klines(count: int, *, day: date = DAY) -> list[list[Any]]:
 def run(root: Path, *arguments: str) -> int:
     """`midas import binance-vision` with DATA_DIR root/data."""
     return main(["import", "binance-vision", *arguments, "--data-dir", str(root / "data")])
+
+
+def reconstruct_all(data_dir: Path, symbol: str = "btcusdt") -> None:
+    """`midas reconstruct` of a symbol in this process."""
+    storage, settings = Storage(str(data_dir)), BookSettings()
+    files = raw_files(storage, "binance-futures", symbol)
+    for task in plan_tasks("binance-futures", symbol, files, hour_keys(files, settings), {}):
+        reconstruct_hours(str(data_dir), task, settings)
 
 
 def table(root: Path, name: str, symbol: str = "btcusdt", venue: str = "binance-futures") -> pl.DataFrame:

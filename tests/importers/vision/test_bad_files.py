@@ -230,11 +230,11 @@ def test_any_damage_is_refused_or_read(tmp_path: Path, data: st.DataObject) -> N
             archive.writestr(name, bytes(target))
     else:
         path.write_bytes(target)
-    storage = Storage(str(tmp_path / "data"))
+    storage = Storage(str(tmp_path / kind / "data"))
     said = ""
     try:
         import_files(Import(format="binance-vision", data_dir=storage.data_dir), storage, [path])
     except MidasError as error:
         said = str(error)
     assert "\n" not in said
-    assert not [each for each in (tmp_path / "data").rglob(".tmp-*") if each.is_file()]
+    assert not [each for each in (tmp_path / kind / "data").rglob(".tmp-*") if each.is_file()]

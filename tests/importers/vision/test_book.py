@@ -1,5 +1,7 @@
 """bookTicker into clean/book: level 1 on the grid, held against plain loops over the quotes."""
 
+import gzip
+import json
 import math
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,7 +11,18 @@ import polars as pl
 import pytest
 
 from midas_ray import tables
-from tests.importers.vision.made_up import DAY, hours, midnight_ms, quotes, run, table, tree, zip_file
+from midas_ray.cli import main
+from tests.importers.vision.made_up import (
+    DAY,
+    hours,
+    midnight_ms,
+    quotes,
+    reconstruct_all,
+    run,
+    table,
+    tree,
+    zip_file,
+)
 
 COARSE = ("--snapshot-interval-ms", "10000")
 """A hundred times fewer rows where whole days are written."""
@@ -144,3 +157,30 @@ def test_a_quote_that_is_none_is_refused(
     assert run(tmp_path, zip_file(tmp_path, "bookTicker", rows)) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert not list((tmp_path / "data").rglob("*.parquet"))
+
+
+@pytest.mark.real
+def test_real_quotes_agree_with_the_book_that_depth_events_make(real_data: Path, tmp_path: Path) -> None:
+    """The exchange's own best quotes beside its depth stream: level 1 is equal in every row but for those in which the
+    depth stream, which sends several changes at once, is behind by its update id."""
+    capture = real_data / "binance-futures-raw" / "btcusdt_20240808.gz"
+    by_day: dict[date, list[list[Any]]] = {}
+    with gzip.open(capture) as lines:
+        for line in lines:
+            if b"@bookTicker" in line:
+                body = json.loads(line.split(b" ", 1)[1])["data"]
+                row = [body[name] for name in ("u", "b", "B", "a", "A", "T", "E")]
+                by_day.setdefault(datetime.fromtimestamp(body["T"] / 1000, UTC).date(), []).append(row)
+    paths = [zip_file(tmp_path, "bookTicker", rows, day=day) for day, rows in by_day.items()]
+    assert run(tmp_path, *paths) == 0
+    assert main(["import", "lines", str(capture), "--data-dir", str(tmp_path / "own" / "data")]) == 0
+    reconstruct_all(tmp_path / "own" / "data")
+    ours = table(tmp_path / "own", "book").filter(pl.col("state") == "live")
+    level = ["bid_px_01", "bid_sz_01", "ask_px_01", "ask_sz_01"]
+    both = table(tmp_path, "book").join(ours, on="ts", suffix="_depth", validate="1:1")
+    assert len(both) == 3443
+    both = both.filter(pl.col("last_update_id_depth") >= pl.col("last_update_id"))
+    both = both.drop_nulls([f"{name}_depth" for name in level])  # beyond the one snapshot's depth
+    assert len(both) > 1000
+    for name in level:
+        assert both[name].to_list() == both[f"{name}_depth"].to_list()

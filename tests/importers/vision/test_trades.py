@@ -1,6 +1,7 @@
 """trades and aggTrades into clean/trades: the rows, the metadata and the ledger that reconstruct would write."""
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -11,16 +12,13 @@ import pytest
 
 from midas_ray import tables
 from midas_ray.cli import main
-from midas_ray.reconstruct.plan import hour_keys, plan_tasks, raw_files
-from midas_ray.reconstruct.task import reconstruct_hours
-from midas_ray.settings import BookSettings
-from midas_ray.storage import Storage
 from tests.importers.vision.made_up import (
     DAY,
     NEXT_DAY,
     agg_trades,
     hours,
     midnight_ms,
+    reconstruct_all,
     run,
     single_trades,
     table,
@@ -70,12 +68,8 @@ def reconstructed(root: Path, rows: list[list[Any]], kind: str) -> dict[str, pl.
         lines.append(f"{(ms + 20) * 10**6} {text}\n")
     root.mkdir()
     (root / "capture.txt").write_text("".join(lines))
-    data = str(root / "data")
-    assert main(["import", "lines", str(root / "capture.txt"), "--data-dir", data]) == 0
-    storage, settings = Storage(data), BookSettings()
-    files = raw_files(storage, "binance-futures", "btcusdt")
-    for task in plan_tasks("binance-futures", "btcusdt", files, hour_keys(files, settings), {}):
-        reconstruct_hours(data, task, settings)
+    assert main(["import", "lines", str(root / "capture.txt"), "--data-dir", str(root / "data")]) == 0
+    reconstruct_all(root / "data")
     names = ["trades", "gaps"] if list((root / "data" / "clean").glob("gaps")) else ["trades"]
     return {name: table(root, name) for name in names}
 
@@ -238,3 +232,19 @@ def test_hours_made_from_raw_journals_are_never_overwritten(tmp_path: Path, caps
     assert said.err.count("\n") == 1
     assert "date=2024-10-18/00.parquet, which is never overwritten" in said.err
     assert tree(tmp_path / "own") == before
+
+
+def test_a_day_that_was_deleted_is_not_brought_back_in_part(tmp_path: Path) -> None:
+    days = [date(2024, 10, 18 + at) for at in range(3)]
+    paths = [
+        zip_file(tmp_path, "aggTrades", agg_trades(5, day=day, first_id=1000 + 5 * at), day=day)
+        for at, day in enumerate(days)
+    ]
+    run(tmp_path, *paths[:2])
+    shutil.rmtree(tmp_path / "data/clean/trades/venue=binance-futures/symbol=btcusdt/date=2024-10-18")
+    run(tmp_path, paths[2])
+    assert hours(tmp_path, "trades")[0] == "2024-10-19/00"
+    assert not hours(tmp_path, "gaps")
+    run(tmp_path, paths[0])
+    run(tmp_path / "b", *paths)
+    assert tree(tmp_path) == tree(tmp_path / "b")
