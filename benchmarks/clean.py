@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,14 @@ def import_capture(folder: Path, capture: Capture) -> bool:
     return bool(paths)
 
 
+def forget_clean(data_dir: str) -> None:
+    """Delete what was made before: what stays the same would not be written again."""
+    shutil.rmtree(Path(data_dir, "clean"), ignore_errors=True)
+
+
 def reconstruct_all(data_dir: str, venue: str, symbol: str) -> list[dict[str, Any]]:
-    """Plan and reconstruct everything raw of a symbol, up to date or not, without Ray. Gives each task's result."""
+    """Plan and reconstruct everything raw of a symbol from nothing, without Ray. Gives each task's result."""
+    forget_clean(data_dir)
     storage, settings = Storage(data_dir), BookSettings(data_dir=data_dir)
     files = raw_files(storage, venue, symbol)
     tasks = plan_tasks(venue, symbol, files, hour_keys(files, settings), {})

@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.clean import forget_clean
 from benchmarks.rows import Row, Target, Timing, finish, parser_of
 from midas_ray.ray_session import ray_session
 from midas_ray.reconstruct.plan import HourTask, hour_keys, plan_tasks, raw_files
@@ -53,6 +54,7 @@ def seconds_on(workers: int, data_dir: str, tasks: list[HourTask]) -> tuple[floa
 
     with ray_session(RaySettings(num_cpus=workers)):
         spread("warm up", work, tasks[: 2 * workers])
+        forget_clean(data_dir)
         before_s = time.perf_counter()
         results = spread("reconstruct", work, tasks)
         elapsed_s = time.perf_counter() - before_s
