@@ -21,28 +21,24 @@ class Decimals:
 
     @classmethod
     def of(cls, column: pa.Array) -> "Decimals | None":
-        """A decimal128 column without nulls, at the fewest decimals that hold it; None beyond 18 digits."""
-        for decimals in range(MAX_DECIMALS + 1):
+        """A decimal128 column of MAX_DECIMALS without nulls, at the fewest decimals; None beyond 18 digits."""
+        ints = _ints_of(column)
+        if ints is not None:
+            return cls(*_fewest(ints, MAX_DECIMALS))
+        for decimals in range(MAX_DECIMALS):  # large numbers with fewer decimals
             try:
-                cast = pc.cast(column, pa.decimal128(38, decimals))
+                ints = _ints_of(pc.cast(column, pa.decimal128(38, decimals)))
             except pa.ArrowInvalid:  # it would lose digits
                 continue
-            words = np.frombuffer(cast.buffers()[1], np.int64)[2 * cast.offset : 2 * (cast.offset + len(cast))]
-            low, high = words[0::2], words[1::2]
-            if (high != low >> 63).any() or (np.abs(low) >= _MOST).any():
-                return None
-            return cls(low.copy(), decimals)
-        raise AssertionError("a column of MAX_DECIMALS decimals has at most so many")
+            return None if ints is None else cls(ints, decimals)
+        return None
 
     @classmethod
     def joined(cls, parts: list["Decimals"]) -> "Decimals":
         """All numbers, at the fewest decimals that hold them. Raises OverflowError beyond 18 digits."""
         most = max(part.decimals for part in parts)
         ints = np.concatenate([part.at(most) for part in parts])
-        decimals = most
-        while decimals and not (ints[:100] % 10).any() and not (ints % 10).any():
-            ints, decimals = ints // 10, decimals - 1
-        return cls(ints, decimals)
+        return cls(*_fewest(ints, most))
 
     def at(self, decimals: int) -> IntArray:
         """(n,) integers at more decimals. Raises OverflowError beyond 18 digits."""
@@ -53,3 +49,19 @@ class Decimals:
 
     def __getitem__(self, rows: slice) -> "Decimals":
         return Decimals(self.ints[rows], self.decimals)
+
+
+def _ints_of(column: pa.Array) -> IntArray | None:
+    """The integers behind a decimal128 column; None where one has over 18 digits."""
+    words = np.frombuffer(column.buffers()[1], np.int64)[2 * column.offset : 2 * (column.offset + len(column))]
+    low, high = words[0::2], words[1::2]
+    return low.copy() if (high == low >> 63).all() and (np.abs(low) < _MOST).all() else None
+
+
+def _fewest(ints: IntArray, decimals: int) -> tuple[IntArray, int]:
+    """(integers, decimals) with no more decimals than needed."""
+    for kept in range(decimals):
+        factor = 10 ** (decimals - kept)
+        if not (ints[:100] % factor).any() and not (ints % factor).any():  # nearly always, a few tell
+            return ints // factor, kept
+    return ints, decimals
