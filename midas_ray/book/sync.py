@@ -342,9 +342,11 @@ class BookSync:
 
     def _first_after_ms(self, last_id: int) -> int:
         """Exchange time of the first waiting event that may go on from `last_id`; of the last one seen if none may."""
+        reached_ms = 0
         for span in self._buffer:
-            table = span.events.table[span.first : span.stop]
-            after = np.flatnonzero(table[:, k.DEPTH_LAST_ID] >= last_id)
+            table, times = span.events.table[span.first : span.stop], span.running_ms(reached_ms)
+            reached_ms = int(times[-1])
+            after = np.flatnonzero((table[:, k.DEPTH_LAST_ID] >= last_id) & (times >= self._seen_ms - BUFFER_MS))
             if len(after):
                 return min(self._seen_ms, int(table[after[0], k.DEPTH_MS]))
         return self._seen_ms
@@ -369,6 +371,7 @@ class BookSync:
         first_ms = int(table[first, k.DEPTH_MS])
         if self.state[k.STATE] == k.NO_ROWS:
             self.state[k.STATE] = k.SYNCING
+            self.state[k.N_UPDATES] = 0  # those of the run before are not of this row
             if self.sink is not None:
                 step_ms = self.sink.step_ms
                 self.state[k.NEXT_ROW_MS] = max(

@@ -145,14 +145,15 @@ class DictReplay:
             return
         if self.anchor and rest.last_id < self.last_id:
             return
-        goes_on = [event.ms for event in self.waiting if event.last_id >= rest.last_id]
+        reached = accumulate((event.ms for event in self.waiting), max)
+        pairs = zip(self.waiting, reached, strict=True)
+        waiting = [event for event, reached_ms in pairs if reached_ms >= self.seen_ms - BUFFER_MS]
+        goes_on = [event.ms for event in waiting if event.last_id >= rest.last_id]
         self._unlive_rows(min([self.seen_ms, *goes_on[:1]]))
         self.book, self.last_id, self.anchor = Book.of(rest), rest.last_id, True
-        waiting, self.waiting = self.waiting, []
-        newest_ms = self.seen_ms
-        for event, reached_ms in zip(waiting, accumulate((event.ms for event in waiting), max), strict=True):
-            if reached_ms >= newest_ms - BUFFER_MS:
-                self.depth(event)
+        self.waiting = []
+        for event in waiting:
+            self.depth(event)
 
     def depth(self, event: Depth) -> None:
         if not self.anchor:
@@ -204,7 +205,7 @@ class DictReplay:
 
     def _see(self, event: Depth) -> None:
         if self.state == "none":
-            self.state = "syncing"
+            self.state, self.updates = "syncing", 0
             self.next_ms = (max(event.ms, self.clock_ms) // self.step_ms + 1) * self.step_ms
         self.seen_ms = max(self.seen_ms, event.ms)
 
