@@ -736,7 +736,7 @@ def _payload_start(buf, at, end):
     return recv_ns, at + len(_WS)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def scan(
     buf,
     at,
@@ -1134,7 +1134,7 @@ def emit_rows(
     return n_rows, True
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def replay(
     depth,
     first,

@@ -9,7 +9,7 @@ dead collector left is sealed.
 import base64
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -143,18 +143,19 @@ def journal_folder(venue: str, symbol: str, recv_ns: int) -> str:
     return f"raw/venue={venue}/symbol={symbol}/date={day}"
 
 
-def read_blocks(
-    stream: BinaryIO,
-    name: str,
-    block_bytes: int = 16 * 2**20,
-    *,
-    on_damage: Callable[[CorruptFileError], None] | None = None,
-) -> Iterator[bytes]:
+def read_blocks(stream: BinaryIO, name: str, block_bytes: int = 16 * 2**20) -> Iterator[bytes]:
     """Blocks of whole lines of a journal, of about `block_bytes`, each once its Zstandard checksum is proven.
 
-    Where the file is damaged, `on_damage` is told, and the next whole frame goes on; without it CorruptFileError is
-    raised, TruncatedFileError where the file is cut off, after the blocks before that.
+    Raises CorruptFileError where the file is damaged, TruncatedFileError where it is cut off, after the blocks before.
     """
+    for found in blocks_and_damage(stream, name, block_bytes):
+        if isinstance(found, CorruptFileError):
+            raise found
+        yield found
+
+
+def blocks_and_damage(stream: BinaryIO, name: str, block_bytes: int) -> Iterator[bytes | CorruptFileError]:
+    """`read_blocks` that tells of damage where it lies, and goes on at the next whole frame."""
     held: list[bytes] = []
     size = 0
     for piece in proven_pieces(stream, max(block_bytes // 32, 4096)):
@@ -167,14 +168,14 @@ def read_blocks(
         if block:
             yield block
         if isinstance(piece, Damage):
-            _tell(_error_of(piece, name), on_damage)
+            yield _error_of(piece, name)
             rest = b""  # the line that the damage cut
         held, size = [rest], len(rest)
     block, rest = _whole_lines(held)
     if block:
         yield block
     if rest:
-        _tell(_error_of(Damage("truncated in the middle of a line", cut_off=True), name), on_damage)
+        yield _error_of(Damage("truncated in the middle of a line", cut_off=True), name)
 
 
 def _whole_lines(pieces: list[bytes]) -> tuple[bytes, bytes]:
@@ -187,12 +188,6 @@ def _whole_lines(pieces: list[bytes]) -> tuple[bytes, bytes]:
 def _error_of(damage: Damage, name: str) -> CorruptFileError:
     kind = TruncatedFileError if damage.cut_off else CorruptFileError
     return kind(f"{name}: {damage.reason}; move the file away or repair it, then rerun")
-
-
-def _tell(error: CorruptFileError, on_damage: Callable[[CorruptFileError], None] | None) -> None:
-    if on_damage is None:
-        raise error
-    on_damage(error)
 
 
 def seal(growing: Path) -> Path | None:

@@ -2,17 +2,18 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, BinaryIO, Self, cast
 
 import msgspec
 import xxhash
 
 from midas_ray.capture.bookline import BookLine, decode_book_line, decode_file_head
-from midas_ray.capture.journal import read_blocks
+from midas_ray.capture.journal import blocks_and_damage
 from midas_ray.capture.journal_run import STEP_BACK_NS
 from midas_ray.errors import CorruptFileError, TruncatedFileError
 from midas_ray.reconstruct.plan import RawFile
+from midas_ray.reconstruct.read_ahead import read_ahead
 from midas_ray.reconstruct.replay import first_recv_ns
 from midas_ray.storage import Storage
 
@@ -21,6 +22,9 @@ BLOCK_BYTES = 2 * 2**20
 
 READ_BYTES = 4 * 2**20
 """Compressed bytes fetched at a time: an object store answers each in some 20 ms."""
+
+BLOCKS_AHEAD = 8
+"""Blocks decompressed beforehand: those of a Zstandard frame and some more."""
 
 HEAD_BYTES = 64 * 2**10
 
@@ -77,6 +81,7 @@ class RawFileReader:
         self.digest: str | None = None
         self._storage, self._on_damage = storage, on_damage
         self._open = contextlib.ExitStack()
+        self._ahead: Generator[bytes | CorruptFileError, None, None] | None = None
 
     def __enter__(self) -> Self:
         stream = self._open.enter_context(self._storage.open_input(self.file.path))
@@ -84,16 +89,25 @@ class RawFileReader:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.digest = self._digesting.digest(self.file.size)
         self._open.__exit__(*error)
+        self.digest = self._digesting.digest(self.file.size)
 
     def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
         """Blocks of whole lines. A growing file may end in the middle of a line or a frame; a sealed one may not."""
-        buffered = io.BufferedReader(self._digesting, READ_BYTES)
-        return read_blocks(cast(BinaryIO, buffered), self.file.path, block_bytes, on_damage=self._damaged)
+        buffered = cast(BinaryIO, io.BufferedReader(self._digesting, READ_BYTES))
+        ahead = read_ahead(blocks_and_damage(buffered, self.file.path, block_bytes), BLOCKS_AHEAD)
+        self._open.callback(ahead.close)  # its thread reads from the stream
+        self._ahead = ahead
+        for found in ahead:
+            if isinstance(found, CorruptFileError):
+                self._damaged(found)
+            else:
+                yield found
 
     def hash_rest(self) -> None:
-        """Read on to the end of the file for its digest alone."""
+        """Read on to the end of the file for its digest alone; no more blocks then."""
+        if self._ahead is not None:
+            self._ahead.close()
         self._digesting.hash_rest(READ_BYTES)
 
     def refuse(self, reason: str) -> None:

@@ -48,6 +48,7 @@ def reconstruct(settings: Reconstruct) -> int:
         known += misnamed_files(storage, settings.venue, symbol)
         known += known_damage(files, [manifest[hour] for hour in done])
         tasks += plan_tasks(settings.venue, symbol, files, keys, done)
+    tasks.sort(key=lambda task: task.weight, reverse=True)  # a large one begun last would keep one CPU alone
     results = run_tasks(settings, tasks, report.note) if tasks else []
     for symbol in symbols:
         report.result(summary(symbol, [result for result in results if result["symbol"] == symbol]))

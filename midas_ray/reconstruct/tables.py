@@ -92,7 +92,8 @@ def each_id_once(trades: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def trades_frame(trades: npt.NDArray[np.int64], symbol: str, scale: Scale) -> pl.DataFrame:
     """clean/trades of (n, TRADE_COLUMNS) prints, each once, ordered by (ts, trade_id)."""
     trades = each_id_once(trades)
-    trades = trades[np.argsort(trades[:, k.TRADE_MS], kind="stable")]
+    if (np.diff(trades[:, k.TRADE_MS]) < 0).any():
+        trades = trades[np.argsort(trades[:, k.TRADE_MS], kind="stable")]
     return pl.DataFrame(
         {
             "ts": _timestamps(trades[:, k.TRADE_MS]),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from midas_ray.book import kernels as k
@@ -75,7 +76,7 @@ class TradeLog:
         is_print = rows[:, k.TRADE_PRINT] == 1
         no_print_ids = np.unique(rows[~is_print, k.TRADE_ID]).tolist()
         metadata = {"trade_source": source, "no_print_ids": msgspec.json.encode(no_print_ids).decode()}
-        return frames.trades_frame(rows[is_print], self.symbol, scale), metadata
+        return frames.trades_frame(_where(rows, is_print), self.symbol, scale), metadata
 
     def gaps(self, scale: Scale, first_ms: int, end_ms: int | None) -> Iterator[Gap]:
         """The ledger. first_ms: where the data start. end_ms: where they end; None where they go on."""
@@ -100,31 +101,50 @@ class TradeLog:
 
     def _chosen(self, table: IntArray, hour: int) -> Stretch | None:
         """The rows of an hour: single trades if any, unless aggregate ones took their place and cover more."""
-        inside = table[table[:, k.TRADE_MS] // HOUR_MS == hour]
+        inside = _where(table, table[:, k.TRADE_MS] // HOUR_MS == hour)
         if not len(inside):
             return None
         is_agg = inside[:, k.TRADE_AGG] == 1
-        single, agg = inside[~is_agg], inside[is_agg]
+        single, agg = _where(inside, ~is_agg), _where(inside, is_agg)
         takes_agg = not len(single) or (hour in self._fallback_hours and _trades_in(agg) > _trades_in(single))
         return Stretch(SOURCES[1], agg) if takes_agg else Stretch(SOURCES[0], single)
 
     def _stretches(self, table: IntArray) -> Iterator[Stretch]:
         hours = np.unique(table[:, k.TRADE_MS] // HOUR_MS).tolist()
         chosen = [stretch for hour in hours if (stretch := self._chosen(table, hour)) is not None]
+        if len({stretch.source for stretch in chosen}) == 1 and sum(len(stretch.rows) for stretch in chosen) == len(
+            table
+        ):
+            yield Stretch(chosen[0].source, frames.each_id_once(table))
+            return
         for source, group in itertools.groupby(chosen, key=lambda stretch: stretch.source):
-            yield Stretch(source, frames.each_id_once(np.concatenate([stretch.rows for stretch in group])))
+            parts = [stretch.rows for stretch in group]
+            yield Stretch(source, frames.each_id_once(parts[0] if len(parts) == 1 else np.concatenate(parts)))
 
     def _table(self, scale: Scale) -> IntArray:
         """All trades met, at `scale`."""
         if not self._parts:
             return np.zeros((0, k.TRADE_COLUMNS), np.int64)
         if len(self._parts) > 1 or self._parts[0][0] != scale:
-            for part_scale, rows in self._parts:
-                if part_scale != scale:
-                    rows[:, k.TRADE_PX] *= 10 ** (scale.px_decimals - part_scale.px_decimals)
-                    rows[:, k.TRADE_QTY] *= 10 ** (scale.sz_decimals - part_scale.sz_decimals)
-            self._parts = [(scale, np.concatenate([rows for _, rows in self._parts]))]
+            table = np.empty((sum(len(rows) for _, rows in self._parts), k.TRADE_COLUMNS), np.int64)
+            end = len(table)
+            while self._parts:  # each part goes as soon as it is copied: an hour may have millions of trades
+                part_scale, rows = self._parts.pop()
+                part = table[end - len(rows) : end]
+                part[:] = rows
+                part[:, k.TRADE_PX] *= 10 ** (scale.px_decimals - part_scale.px_decimals)
+                part[:, k.TRADE_QTY] *= 10 ** (scale.sz_decimals - part_scale.sz_decimals)
+                end -= len(rows)
+            self._parts = [(scale, table)]
         return self._parts[0][1]
+
+
+def _where(rows: IntArray, mask: npt.NDArray[np.bool_]) -> IntArray:
+    """The rows of the mask; nearly always they stand together, and are not copied then."""
+    inside = np.flatnonzero(mask)
+    if len(inside) and inside[-1] - inside[0] + 1 == len(inside):
+        return rows[inside[0] : inside[-1] + 1]
+    return rows[mask]
 
 
 def _trades_in(rows: IntArray) -> int:

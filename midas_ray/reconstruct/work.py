@@ -52,13 +52,14 @@ class TaskWork:
         merged = {key.encode(): value.encode() for key, value in (common | metadata).items()}
         sink = pa.BufferOutputStream()
         known: dict[bytes, bytes] = frame.schema.metadata or {}
-        distinct = [name for name in frame.column_names if name not in NO_DICTIONARY]
+        repeating = [name for name in frame.column_names if name not in NO_DICTIONARY and not name.startswith("ofi_")]
         pq.write_table(
             frame.replace_schema_metadata(known | merged),
             sink,
             compression="zstd",
             compression_level=1,
-            use_dictionary=distinct,
+            use_dictionary=repeating,
+            write_statistics=["ts"],
         )
         data = sink.getvalue()
         path = hour_path(f"clean/{table}", self.task.venue, self.task.symbol, hour)
