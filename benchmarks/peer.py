@@ -4,7 +4,8 @@
 
 hftbacktest: its own `convert` of the raw file (kept in memory), then its ten best levels each 100 ms in a compiled loop
 over the faster of its two books. Ours: plan, replay and clean Parquet of the imported journal; the import is timed in a
-row of its own. One process, one thread, warm; all in turn in each round. The version is the last that stands beside
+row of its own. One process, warm; all in turn in each round. Ours decompresses ahead in a second thread where a core is
+free; the processor column counts both. hftbacktest's version is the last that stands beside
 this project's numpy; 2.4.3 asks for an older one and took the same time in an environment of its own.
 
 The books are compared on the exchange's clock: hftbacktest is given exchange time as local time and steps to just

@@ -52,8 +52,16 @@ def copy_of(raw: Path, root: Path) -> Path:
     return root
 
 
-def start(root: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "midas_ray.cli", "reconstruct", "--data-dir", str(root), "--num-cpus", "2"]
+def start(root: Path, *flags: str) -> subprocess.Popen[bytes]:
+    command = [
+        sys.executable,
+        "-m",
+        "midas_ray.cli",
+        "reconstruct",
+        "--data-dir",
+        str(root),
+        *(flags or ("--num-cpus", "2")),
+    ]
     environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
 
@@ -124,3 +132,24 @@ def test_a_killed_worker_is_survived(raw: Path, wanted: dict[str, bytes], tmp_pa
     assert clean_files(root) == wanted
     entries = [json.loads(path.read_bytes()) for path in (root / "clean" / "manifest").rglob("*.json")]
     assert len({entry["hour"] for entry in entries}) == len(entries)
+
+
+def test_a_killed_node_is_survived(raw: Path, wanted: dict[str, bytes], tmp_path: Path) -> None:
+    """One of the two nodes that work dies with all its processes."""
+    root = copy_of(raw, tmp_path)
+    command = [sys.executable, "-m", "tests.faults.ray_nodes", str(root)]
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as nodes:
+        assert nodes.stdin is not None
+        assert nodes.stdout is not None
+        try:
+            driver = start(root, "--ray-address", json.loads(nodes.stdout.readline())["address"])
+            wait_for(lambda: manifests(root) >= 1)
+            nodes.stdin.write("kill 1\n")
+            nodes.stdin.flush()
+            assert json.loads(nodes.stdout.readline())
+            assert driver.wait(ENOUGH_S) == 0
+        finally:
+            nodes.stdin.close()
+            nodes.wait(ENOUGH_S)
+    assert clean_files(root) == wanted
