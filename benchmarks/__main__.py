@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.rows import Row, show
 from midas_ray.code_version import code_version
 
-BENCHMARKS = ("simulate", "market", "reconstruct", "peer", "scale", "features", "paper", "capture")
+BENCHMARKS = ("simulate", "market", "reconstruct", "peer", "scale", "features", "live", "paper", "capture")
 TAKE_FULL = ("scale",)
 PACKAGES = ("hftbacktest", "numba", "numpy", "polars", "pyarrow", "ray", "statsmodels", "zstandard")
 RESULTS = Path(__file__).parent / "results"
