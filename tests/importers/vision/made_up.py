@@ -49,7 +49,8 @@ def zip_file(
     lines = ([HEADERS[kind]] if header else []) + [",".join(map(str, row)) for row in rows]
     path = folder / f"{stem}.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(f"{stem}.csv", "\n".join(lines) + "\n")
+        member = zipfile.ZipInfo(f"{stem}.csv")  # of no time of its own: the same rows are the same bytes
+        archive.writestr(member, "\n".join(lines) + "\n", zipfile.ZIP_DEFLATED)
     if checksum:
         digest = checksum if isinstance(checksum, str) else hashlib.sha256(path.read_bytes()).hexdigest()
         (folder / f"{path.name}.CHECKSUM").write_text(f"{digest}  {path.name}\n")
