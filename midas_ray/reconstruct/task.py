@@ -1,6 +1,7 @@
 """One reconstruct task: raw files of consecutive hours in, their clean tables out. A shell around `replay`."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import polars as pl
@@ -30,7 +31,13 @@ def reconstruct_hours(data_dir: str, task: HourTask, settings: BookSettings) -> 
     files = raw_files(storage, task.venue, task.symbol)
     if _only_touched(storage, task, files):
         return _result(task, {}, unchanged=len(task.keys))
-    work = TaskWork(storage, task)
+    with ThreadPoolExecutor(1) as encoder:
+        return _made(TaskWork(storage, task, encoder), files, settings)
+
+
+def _made(work: TaskWork, files: list[RawFile], settings: BookSettings) -> dict[str, Any]:
+    """Read, replay and write."""
+    storage, task = work.storage, work.task
 
     def add_book(hour: int, frame: pl.DataFrame) -> None:
         metadata = decimals_of(frame, replay.scale) | {

@@ -3,8 +3,9 @@
 import itertools
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,22 +24,36 @@ DAMAGED = "damaged raw file"
 NO_HEAD = "raw without a head line"
 
 
+MOST_ENCODING = 2
+"""Tables that wait to become Parquet files."""
+
+
+class Encoded(NamedTuple):
+    """A Parquet file in memory, and its digest."""
+
+    data: pa.Buffer
+    digest: str
+
+
 @dataclass(slots=True)
 class Output:
     """A clean file to be written."""
 
     hour: int
     path: str
-    data: pa.Buffer
-    digest: str
+    encoding: Future[Encoded]
 
 
 @dataclass(slots=True)
 class TaskWork:
-    """What a task has read and is going to write."""
+    """What a task has read and is going to write.
+
+    encoder: a thread in which files are made while the task goes on, where a core is free.
+    """
 
     storage: Storage
     task: HourTask
+    encoder: ThreadPoolExecutor
     outputs: list[Output] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
     readers: dict[str, RawFileReader] = field(default_factory=dict)
@@ -50,20 +65,12 @@ class TaskWork:
         """Make the Parquet file of an hour, in memory: nothing appears before all of the task is done."""
         common = {"schema_version": str(SCHEMA_VERSION), "venue": self.task.venue}
         merged = {key.encode(): value.encode() for key, value in (common | metadata).items()}
-        sink = pa.BufferOutputStream()
         known: dict[bytes, bytes] = frame.schema.metadata or {}
-        repeating = [name for name in frame.column_names if name not in NO_DICTIONARY and not name.startswith("ofi_")]
-        pq.write_table(
-            frame.replace_schema_metadata(known | merged),
-            sink,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=repeating,
-            write_statistics=["ts"],
-        )
-        data = sink.getvalue()
         path = hour_path(f"clean/{table}", self.task.venue, self.task.symbol, hour)
-        self.outputs.append(Output(hour, path, data, xxhash.xxh3_128_hexdigest(data)))
+        for output in self.outputs[:-MOST_ENCODING]:
+            output.encoding.result()
+        encoding = self.encoder.submit(_encoded, frame.replace_schema_metadata(known | merged))
+        self.outputs.append(Output(hour, path, encoding))
         self.rows[table] = self.rows.get(table, 0) + len(frame)
 
     def feed(self, replay: HourReplay, file: RawFile) -> None:
@@ -118,11 +125,13 @@ class TaskWork:
             manifest = hour_path("clean/manifest", self.task.venue, self.task.symbol, hour, ".json")
             old = read_entry(self.storage, manifest)
             outputs = [output for output in self.outputs if output.hour == hour]
+            digests: dict[str, str] = {}
             for output in outputs:
-                same = old.get("digests", {}).get(output.path) == output.digest
+                data, digests[output.path] = output.encoding.result()
+                same = old.get("digests", {}).get(output.path) == digests[output.path]
                 if not (same and self.storage.exists(output.path)):
                     with self.storage.atomic_output(output.path) as stream:
-                        stream.write(output.data)
+                        stream.write(data)
             paths = [output.path for output in outputs]
             for path in old.get("outputs", []):
                 if path not in paths and self.storage.exists(path):
@@ -133,7 +142,7 @@ class TaskWork:
                 "hour": hour,
                 "key": key,
                 "outputs": paths,
-                "digests": {output.path: output.digest for output in outputs},
+                "digests": digests,
                 "raw": {file.path: file.size for file in files if file.hour == hour},
                 "read": {file.path: self._note(file) for file in near},
                 "before": [file.path for file in file_before(files, hour)],
@@ -164,6 +173,16 @@ def is_prefix(short: Iterator[bytes], whole: Iterator[bytes]) -> bool:
             return False
         held = held[len(block) :]
     return True
+
+
+def _encoded(table: pa.Table) -> Encoded:
+    sink = pa.BufferOutputStream()
+    repeating = [name for name in table.column_names if name not in NO_DICTIONARY and not name.startswith("ofi_")]
+    pq.write_table(
+        table, sink, compression="zstd", compression_level=1, use_dictionary=repeating, write_statistics=["ts"]
+    )
+    data = sink.getvalue()
+    return Encoded(data, xxhash.xxh3_128_hexdigest(data))
 
 
 def read_entry(storage: Storage, manifest: str) -> dict[str, Any]:
