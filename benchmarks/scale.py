@@ -49,7 +49,7 @@ def seconds_on(workers: int, data_dir: str, tasks: list[HourTask]) -> tuple[floa
 
     def work(task: HourTask) -> Result:
         before_s = time.process_time()
-        reconstruct_hours(data_dir, task, BookSettings(data_dir=data_dir))
+        reconstruct_hours(data_dir, task, BookSettings(data_dir=data_dir), beside=False)
         return {"processor_s": time.process_time() - before_s}
 
     with ray_session(RaySettings(num_cpus=workers)):

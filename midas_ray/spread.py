@@ -69,11 +69,15 @@ def spread(
     return results
 
 
-def _limit(weights: Sequence[int]) -> int:
+def cluster_cpus() -> int:
+    """CPUs of the cluster; call inside a Ray session."""
     import ray
 
-    cpus = int(ray.cluster_resources().get("CPU", os.cpu_count() or 1))
-    return min(BATCH_BYTES, sum(weights) // (_BATCHES_PER_CPU * cpus))
+    return int(ray.cluster_resources().get("CPU", os.cpu_count() or 1))
+
+
+def _limit(weights: Sequence[int]) -> int:
+    return min(BATCH_BYTES, sum(weights) // (_BATCHES_PER_CPU * cluster_cpus()))
 
 
 def batched(weights: Sequence[int], limit: int) -> list[list[int]]:

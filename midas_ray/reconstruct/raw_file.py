@@ -92,13 +92,17 @@ class RawFileReader:
         self._open.__exit__(*error)
         self.digest = self._digesting.digest(self.file.size)
 
-    def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
-        """Blocks of whole lines. A growing file may end in the middle of a line or a frame; a sealed one may not."""
+    def blocks(self, block_bytes: int = BLOCK_BYTES, ahead: int = 0) -> Iterator[bytes]:
+        """Blocks of whole lines, up to `ahead` of them made beforehand in a thread.
+
+        A growing file may end in the middle of a line or a frame; a sealed one may not.
+        """
         buffered = cast(BinaryIO, io.BufferedReader(self._digesting, READ_BYTES))
-        ahead = read_ahead(blocks_and_damage(buffered, self.file.path, block_bytes), BLOCKS_AHEAD)
-        self._open.callback(ahead.close)  # its thread reads from the stream
-        self._ahead = ahead
-        for found in ahead:
+        everything = blocks_and_damage(buffered, self.file.path, block_bytes)
+        if ahead:
+            everything = self._ahead = read_ahead(everything, ahead)
+            self._open.callback(self._ahead.close)  # its thread reads from the stream
+        for found in everything:
             if isinstance(found, CorruptFileError):
                 self._damaged(found)
             else:

@@ -20,7 +20,7 @@ from midas_ray.reconstruct.plan import (
 )
 from midas_ray.reconstruct.task import reconstruct_hours
 from midas_ray.settings import BookSettings, Reconstruct
-from midas_ray.spread import Result, errors_of, spread
+from midas_ray.spread import Result, cluster_cpus, errors_of, spread
 from midas_ray.storage import Storage
 
 
@@ -97,11 +97,12 @@ def run_tasks(settings: Reconstruct, tasks: list[HourTask], note: Callable[[str]
 
     def work(task: HourTask) -> Result:
         try:
-            return reconstruct_hours(data_dir, task, BookSettings(**book))
+            return reconstruct_hours(data_dir, task, BookSettings(**book), beside=beside)
         except MidasError as error:
             return {"symbol": task.symbol, "error": str(error)}
 
     with ray_session(settings):
+        beside = len(tasks) < cluster_cpus()  # else every core has a task of its own
         return spread(
             "reconstruct", work, tasks, weight=lambda task: task.weight, size=lambda task: task.raw_bytes, note=note
         )

@@ -1,5 +1,6 @@
 """One reconstruct task: raw files of consecutive hours in, their clean tables out. A shell around `replay`."""
 
+import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,18 +21,20 @@ SAME_START_NS = 10**6
 """Files whose first lines are so close together may be copies of each other: a task begins at the first of them."""
 
 
-def reconstruct_hours(data_dir: str, task: HourTask, settings: BookSettings) -> dict[str, Any]:
+def reconstruct_hours(data_dir: str, task: HourTask, settings: BookSettings, *, beside: bool = True) -> dict[str, Any]:
     """Write the clean tables of the task's hours and their manifest; gives what was done, for the summary.
 
     Nothing is written before all was read. A damaged raw file is used but for what is damaged in it, and named
     (`damaged`); so are frames of other symbols (`foreign`) and copies of files (`copies`). Where the raw files only
-    have other times than before, their content alone is looked at. Raises DataError, StorageError.
+    have other times than before, their content alone is looked at. beside: whether raw files are decompressed and clean
+    files made in threads of their own, where cores are free. Raises DataError, StorageError.
     """
     storage = Storage(data_dir)
     files = raw_files(storage, task.venue, task.symbol)
     if _only_touched(storage, task, files):
         return _result(task, {}, unchanged=len(task.keys))
-    with ThreadPoolExecutor(1) as encoder:
+    with contextlib.ExitStack() as threads:
+        encoder = threads.enter_context(ThreadPoolExecutor(1)) if beside else None
         return _made(TaskWork(storage, task, encoder), files, settings)
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from midas_ray.reconstruct.plan import HourTask, RawFile, file_before, hour_path, near_files
-from midas_ray.reconstruct.raw_file import RawFileReader, head_fault
+from midas_ray.reconstruct.raw_file import BLOCKS_AHEAD, RawFileReader, head_fault
 from midas_ray.reconstruct.replay import HourReplay
 from midas_ray.storage import Storage
 from midas_ray.tables import SCHEMA_VERSION
@@ -48,12 +48,13 @@ class Output:
 class TaskWork:
     """What a task has read and is going to write.
 
-    encoder: a thread in which files are made while the task goes on, where a core is free.
+    encoder: a thread in which files are made while the task goes on, and beside which raw files are read ahead; None to
+    do one after the other, on one core.
     """
 
     storage: Storage
     task: HourTask
-    encoder: ThreadPoolExecutor
+    encoder: ThreadPoolExecutor | None
     outputs: list[Output] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
     readers: dict[str, RawFileReader] = field(default_factory=dict)
@@ -67,9 +68,14 @@ class TaskWork:
         merged = {key.encode(): value.encode() for key, value in (common | metadata).items()}
         known: dict[bytes, bytes] = frame.schema.metadata or {}
         path = hour_path(f"clean/{table}", self.task.venue, self.task.symbol, hour)
+        described = frame.replace_schema_metadata(known | merged)
         for output in self.outputs[:-MOST_ENCODING]:
             output.encoding.result()
-        encoding = self.encoder.submit(_encoded, frame.replace_schema_metadata(known | merged))
+        if self.encoder is not None:
+            encoding = self.encoder.submit(_encoded, described)
+        else:
+            encoding = Future()
+            encoding.set_result(_encoded(described))
         self.outputs.append(Output(hour, path, encoding))
         self.rows[table] = self.rows.get(table, 0) + len(frame)
 
@@ -78,7 +84,7 @@ class TaskWork:
         before = replay.tally.foreign.copy()
         with RawFileReader(self.storage, file, lambda: replay.damaged(file.first_recv_ns)) as reader:
             self.readers[file.path] = reader
-            blocks = reader.blocks()
+            blocks = reader.blocks(ahead=BLOCKS_AHEAD if self.encoder is not None else 0)
             block = next(blocks, b"")
             head = block[: block.find(b"\n") + 1]
             fault = head_fault(file, head) if head else None
