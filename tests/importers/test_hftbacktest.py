@@ -1,4 +1,6 @@
 import importlib.util
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -247,9 +249,12 @@ def test_symbol_must_be_said(tmp_path: Path, capsys: Capsys) -> None:
 def test_real_capture_by_the_librarys_own_converter_gives_the_same_rows(
     tmp_path: Path, btc_capture: Path, btc_lines: Path
 ) -> None:
-    from hftbacktest.data.utils import binancefutures  # type: ignore[import-untyped]
-
-    binancefutures.convert(str(btc_capture), str(tmp_path / "btc.npz"), buffer_size=2_000_000)
+    # In a process of its own: the library compiles calls of `print`, which Ray has replaced where one was started.
+    convert = (
+        "import sys; from hftbacktest.data.utils import binancefutures; "
+        "binancefutures.convert(sys.argv[1], sys.argv[2], buffer_size=2_000_000)"
+    )
+    subprocess.run([sys.executable, "-c", convert, str(btc_capture), str(tmp_path / "btc.npz")], check=True)
     assert hft(tmp_path, str(tmp_path / "btc.npz")) == 0
     clean(tmp_path)
     ours, theirs = (table(root, "book").drop("last_update_id") for root in (btc_lines, tmp_path))
