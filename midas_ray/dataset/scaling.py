@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from midas_ray.dataset.panel import FloatArray, IntArray, Panel
+from midas_ray.dataset.volatility import HAR_WINDOWS, HarVolatility
 from midas_ray.dataset.windows import targets_bps
 from midas_ray.errors import DataError, SchemaError
 from midas_ray.features.nulls import NullKind
 from midas_ray.features.registry import FEATURES, Feature, Neutral
 
-NORMALIZER_VERSION = 1
+NORMALIZER_VERSION = 2
 MIN_KNOWN = 30
 CLIP = 10.0
 """Scaled inputs are cut at plus and minus this many units: one wild print must not drown a window."""
@@ -49,7 +50,7 @@ class ScaledRows:
     """All rows of a panel, scaled. NaN where a row may not be in a window."""
 
     inputs: npt.NDArray[np.float32]
-    """(n, V) scaled columns without the prices, then one 0/1 indicator a family."""
+    """(n, V) scaled columns without the prices, then one 0/1 indicator a family, then the HAR terms."""
     log_prices: FloatArray
     """(n, K) 1e4 ln of the price columns: their scaling needs the window's origin."""
     log_reference: FloatArray
@@ -130,9 +131,11 @@ def _fit_prices(
     return ColumnScaler(feature.name, feature.scaler, feature.neutral, tuple(center), tuple(scale), ones)
 
 
-def _fit_targets(panel: Panel, origins: IntArray, output_length: int) -> tuple[tuple[float, ...], ...]:
-    """(S, H) mean absolute target: never 0 where anything moved, and not ruled by a few jumps."""
-    size = np.abs(targets_bps(panel, origins, output_length))
+def _fit_targets(
+    panel: Panel, origins: IntArray, output_length: int, sigma_bps: FloatArray
+) -> tuple[tuple[float, ...], ...]:
+    """(S, H) mean absolute target in units of sigma (w,): never 0 where anything moved, and not ruled by few jumps."""
+    size = np.abs(targets_bps(panel, origins, output_length)) / sigma_bps[:, None]
     pooled = size.mean(axis=0)
     rows = []
     for index in range(len(panel.symbols)):
@@ -140,6 +143,18 @@ def _fit_targets(panel: Panel, origins: IntArray, output_length: int) -> tuple[t
         row = own.mean(axis=0) if len(own) >= MIN_KNOWN else pooled
         rows.append(tuple(float(value) or 1.0 for value in np.where(row > 0, row, pooled)))
     return tuple(rows)
+
+
+def _fit_log_volatility(log_terms: FloatArray, symbol: IntArray, symbols: int) -> tuple[ColumnScaler, ...]:
+    """Scalers of the HAR terms (n, K) of the training rows."""
+    columns = []
+    for position, window in enumerate(HAR_WINDOWS):
+        own = [log_terms[symbol == index, position] for index in range(symbols)]
+        known = [x if len(x) >= MIN_KNOWN else log_terms[:, position] for x in own]
+        center = tuple(float(np.mean(x)) for x in known)
+        scale = tuple(float(np.std(x)) or 1.0 for x in known)
+        columns.append(ColumnScaler(f"volatility_{window}", "none", None, center, scale, (1.0,) * symbols))
+    return tuple(columns)
 
 
 def _raw(panel: Panel, name: str, neutral: Neutral) -> FloatArray:
@@ -163,8 +178,11 @@ class Normalizer:
     columns: tuple[ColumnScaler, ...]
     indicators: dict[str, tuple[str, ...]]
     """Family -> its columns; the indicator is 1 where any of them is undefined."""
-    target_scale_bps: tuple[tuple[float, ...], ...]
-    """(S, H) unit of the scaled targets."""
+    volatility: HarVolatility
+    volatility_columns: tuple[ColumnScaler, ...]
+    """Inputs made here: ln of the volatility over the last `HAR_WINDOWS` returns, standardised."""
+    target_unit: tuple[tuple[float, ...], ...]
+    """(S, H) mean absolute target of the training part in units of the HAR volatility at the origin."""
 
     @classmethod
     def fit(
@@ -188,9 +206,13 @@ class Normalizer:
                 known = kinds == NullKind.VALUE
                 values = panel.values[rows[known], position]
                 scalers.append(_fit_column(feature, values, symbol[known], len(panel.symbols)))
+        volatility = HarVolatility.fit(panel, origins, output_length)
+        sigma_bps = volatility.sigma_bps(volatility.log_terms(panel, origins, panel.symbol_index))
+        log_terms = volatility.log_terms(panel, rows, panel.symbol_index)
         return cls(
-            panel.symbols, input_length, output_length, tuple(scalers), indicators,
-            _fit_targets(panel, origins, output_length),
+            panel.symbols, input_length, output_length, tuple(scalers), indicators, volatility,
+            _fit_log_volatility(log_terms, symbol, len(panel.symbols)),
+            _fit_targets(panel, origins, output_length, sigma_bps),
         )  # fmt: skip
 
     @property
@@ -200,6 +222,15 @@ class Normalizer:
     @property
     def row_columns(self) -> tuple[ColumnScaler, ...]:
         return tuple(column for column in self.columns if column.scaler != "price_bps")
+
+    @property
+    def row_inputs(self) -> tuple[str, ...]:
+        """Names of the V inputs that are scaled row by row: columns, indicators of undefined values, volatilities."""
+        return (
+            *(column.name for column in self.row_columns),
+            *(f"undefined_{family}" for family in self.indicators),
+            *(column.name for column in self.volatility_columns),
+        )
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -215,10 +246,20 @@ class Normalizer:
             )
         return np.array([self.symbols.index(symbol) for symbol in panel.symbols], dtype=np.int64)[panel.symbol_index]
 
+    def target_scale_bps(self, panel: Panel, origins: IntArray) -> FloatArray:
+        """(w, H) unit of the scaled targets of each window: the HAR volatility at its origin times `target_unit`.
+
+        Reads nothing after the origins. Raises DataError for a symbol that was not trained on.
+        """
+        symbol = self.symbol_positions(panel)
+        sigma_bps = self.volatility.sigma_bps(self.volatility.log_terms(panel, origins, symbol))
+        result: FloatArray = sigma_bps[:, None] * np.array(self.target_unit)[symbol[origins]]
+        return result
+
     def transform(self, panel: Panel) -> ScaledRows:
         """All rows, scaled. Raises DataError for a symbol that was not trained on."""
         symbol = self.symbol_positions(panel)
-        inputs = np.empty((len(panel), len(self.row_columns) + len(self.indicators)), dtype=np.float32)
+        inputs = np.empty((len(panel), len(self.row_inputs)), dtype=np.float32)
         for position, column in enumerate(self.row_columns):
             center, scale, offset = (np.array(x)[symbol] for x in (column.center, column.scale, column.offset))
             z = (_curve(column.scaler, _raw(panel, column.name, column.neutral), offset) - center) / scale
@@ -229,6 +270,10 @@ class Normalizer:
         for position, names in enumerate(self.indicators.values(), start=len(self.row_columns)):
             kinds = panel.kinds[:, panel.positions(names)]
             inputs[:, position] = (kinds == NullKind.UNDEFINED).any(axis=1)
+        log_terms = self.volatility.log_terms(panel, np.arange(len(panel)), symbol)
+        for k, column in enumerate(self.volatility_columns):
+            z = (log_terms[:, k] - np.array(column.center)[symbol]) / np.array(column.scale)[symbol]
+            inputs[:, inputs.shape[1] - len(self.volatility_columns) + k] = np.clip(z, -CLIP, CLIP)
         prices = [1e4 * np.log(_raw(panel, column.name, column.neutral)) for column in self.price_columns]
         log_prices = np.stack(prices, axis=1) if prices else np.empty((len(panel), 0))
         return ScaledRows(inputs, log_prices, 1e4 * np.log(panel.price), symbol)
@@ -245,14 +290,20 @@ class Normalizer:
             raise SchemaError(
                 f"normalizer: expected version {NORMALIZER_VERSION}, found {version}; train the model again"
             )
-        columns: list[dict[str, Any]] = stored["columns"]
-        for column in columns:
-            column |= {name: tuple(column[name]) for name in ("center", "scale", "offset")}
+        volatility: dict[str, Any] = stored["volatility"]
+        volatility |= {name: tuple(volatility[name]) for name in ("typical_bps", "coefficients")}
         return cls(
             symbols=tuple(stored["symbols"]),
             input_length=stored["input_length"],
             output_length=stored["output_length"],
-            columns=tuple(ColumnScaler(**column) for column in columns),
+            columns=_columns_of(stored["columns"]),
             indicators={family: tuple(names) for family, names in stored["indicators"].items()},
-            target_scale_bps=tuple(tuple(row) for row in stored["target_scale_bps"]),
+            volatility=HarVolatility(**volatility),
+            volatility_columns=_columns_of(stored["volatility_columns"]),
+            target_unit=tuple(tuple(row) for row in stored["target_unit"]),
         )
+
+
+def _columns_of(stored: list[dict[str, Any]]) -> tuple[ColumnScaler, ...]:
+    lists = ("center", "scale", "offset")
+    return tuple(ColumnScaler(**{**column, **{name: tuple(column[name]) for name in lists}}) for column in stored)

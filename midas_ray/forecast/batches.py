@@ -35,8 +35,7 @@ def decoder_reals(normalizer: Normalizer) -> tuple[str, ...]:
 def encoder_reals(normalizer: Normalizer) -> tuple[str, ...]:
     """Names of the R inputs, in the order of the tensors."""
     return (
-        *(column.name for column in normalizer.row_columns),
-        *(f"undefined_{family}" for family in normalizer.indicators),
+        *normalizer.row_inputs,
         *(column.name for column in normalizer.price_columns),
         RELATIVE_TIME,
     )
@@ -59,13 +58,19 @@ class WindowSet(Dataset[Batch]):
     bucket_us: int
     origins: IntArray
     """(w,)"""
+    target_scale_bps: FloatArray
+    """(w, H) unit of each window's targets."""
     targets: npt.NDArray[np.float32]
-    """(w, H) in units of the normalizer's target scale; empty (w, 0) where the future is not known."""
+    """(w, H) in these units; empty (w, 0) where the future is not known."""
 
     @classmethod
     def cut(cls, panel: Panel, origins: IntArray, normalizer: Normalizer, with_targets: bool = True) -> Self:
         """Scale the panel. Raises DataError where a window holds a gap or warm-up null, or a row of another stretch."""
         rows = normalizer.transform(panel)
+        scale = normalizer.target_scale_bps(panel, origins)
+        empty = np.empty((len(origins), 0), dtype=np.float32)
+        horizons = normalizer.output_length
+        targets = (targets_bps(panel, origins, horizons) / scale).astype(np.float32) if with_targets else empty
         windows = cls(
             normalizer=normalizer,
             inputs=rows.inputs,
@@ -75,9 +80,8 @@ class WindowSet(Dataset[Batch]):
             ts_us=panel.ts_us,
             bucket_us=panel.bucket_us,
             origins=origins,
-            targets=_scaled_targets(panel, origins, normalizer, rows.symbol)
-            if with_targets
-            else np.empty((len(origins), 0), dtype=np.float32),
+            target_scale_bps=scale,
+            targets=targets,
         )
         windows._check()
         return windows
@@ -115,7 +119,7 @@ class WindowSet(Dataset[Batch]):
             "decoder_cont": torch.from_numpy(self._decoder(origin, encoder.shape[2])),
             "encoder_cat": torch.from_numpy(np.repeat(symbol, length, axis=1)),
             "decoder_cat": torch.from_numpy(np.repeat(symbol, horizons, axis=1)),
-            "encoder_target": torch.from_numpy(self._past_targets(rows, origin)),
+            "encoder_target": torch.from_numpy(self._past_targets(rows, picked)),
             "decoder_target": target,
             "encoder_lengths": torch.full((len(origin),), length),
             "decoder_lengths": torch.full((len(origin),), horizons),
@@ -150,18 +154,11 @@ class WindowSet(Dataset[Batch]):
             result[:, :, names.index(name)] = known
         return result
 
-    def _past_targets(self, rows: IntArray, origin: IntArray) -> npt.NDArray[np.float32]:
+    def _past_targets(self, rows: IntArray, picked: IntArray) -> npt.NDArray[np.float32]:
         """(B, L) the target's formula for h <= 0, in units of the first horizon."""
-        scale = np.array(self.normalizer.target_scale_bps)[self.symbol[origin], 0]
-        past = (self.log_reference[rows] - self.log_reference[origin][:, None]) / scale[:, None]
+        reference = self.log_reference[self.origins[picked]][:, None]
+        past = (self.log_reference[rows] - reference) / self.target_scale_bps[picked, :1]
         return past.astype(np.float32)
-
-
-def _scaled_targets(
-    panel: Panel, origins: IntArray, normalizer: Normalizer, symbol: IntArray
-) -> npt.NDArray[np.float32]:
-    scale = np.array(normalizer.target_scale_bps)[symbol[origins]]
-    return (targets_bps(panel, origins, normalizer.output_length) / scale).astype(np.float32)
 
 
 class WindowSampler(Sampler[torch.Tensor]):

@@ -17,7 +17,7 @@ from midas_ray.features.registry import FEATURE_SCHEMA_VERSION
 from midas_ray.forecast.batches import InOrder, WindowSet, batch_loader
 from midas_ray.forecast.network import Architecture, build_network
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 MODEL_FILE = "best_model.pt"
 NORMALIZER_FILE = "normalizer.json"
 PREDICT_BATCH = 512
@@ -92,8 +92,7 @@ class Forecaster:
                 batches.append(out["prediction"].cpu().numpy().astype(np.float64))
         shape = (0, self.output_length, len(self.quantiles))
         scaled = np.concatenate([np.empty(shape), *batches])
-        scale = np.array(self.normalizer.target_scale_bps)[windows.symbol[origins]]
-        return np.sort(scaled * scale[:, :, None], axis=2)
+        return np.sort(scaled * windows.target_scale_bps[:, :, None], axis=2)
 
     def save(self, folder: Path) -> None:
         """Write best_model.pt (all that `load` needs) and normalizer.json (for people) into an existing folder."""

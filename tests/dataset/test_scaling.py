@@ -83,12 +83,18 @@ def test_prices_are_relative_to_the_last_known_price() -> None:
     assert column.scale[0] == pytest.approx(bps.std())
 
 
-def test_target_unit_is_the_mean_absolute_move_of_each_symbol_and_horizon() -> None:
+def test_target_unit_is_the_mean_absolute_move_in_volatilities_of_each_symbol_and_horizon() -> None:
     panel = synthetic_panel(120, ("btcusdt", "ethusdt"))
     normalizer = fitted(panel, train=120)
     origins = window_origins(panel, LENGTH, HORIZON, ())
-    expected = np.abs(targets_bps(panel, origins[panel.symbol_index[origins] == 1], HORIZON)).mean(axis=0)
-    np.testing.assert_allclose(normalizer.target_scale_bps[1], expected)
+    scaled_targets = targets_bps(panel, origins, HORIZON) / normalizer.target_scale_bps(panel, origins)
+    for symbol in (0, 1):
+        own = scaled_targets[panel.symbol_index[origins] == symbol]
+        np.testing.assert_allclose(np.abs(own).mean(axis=0), 1.0)
+    volatility = normalizer.volatility
+    sigma = volatility.sigma_bps(volatility.log_terms(panel, origins, panel.symbol_index))
+    found = normalizer.target_scale_bps(panel, origins) / sigma[:, None]
+    np.testing.assert_allclose(found, np.array(normalizer.target_unit)[panel.symbol_index[origins]])
 
 
 def test_undefined_becomes_neutral_with_an_indicator_per_family() -> None:
@@ -98,7 +104,7 @@ def test_undefined_becomes_neutral_with_an_indicator_per_family() -> None:
     column = next(column for column in normalizer.row_columns if column.name == "volume_imbalance")
     z = scaled(panel, normalizer, "volume_imbalance")
     np.testing.assert_allclose(z[[50, 60]], (0.0 - column.center[0]) / column.scale[0], rtol=1e-6)
-    indicator = normalizer.transform(panel).inputs[:, -1]
+    indicator = normalizer.transform(panel).inputs[:, normalizer.row_inputs.index("undefined_trade_flow")]
     np.testing.assert_array_equal(np.flatnonzero(indicator), [50, 60])
 
 
@@ -148,6 +154,6 @@ def test_json_gives_back_the_same_normalizer() -> None:
 
 
 def test_another_normalizer_version_is_refused() -> None:
-    text = fitted(synthetic_panel(120), train=120).to_json().replace('"version": 1', '"version": 99')
-    with pytest.raises(SchemaError, match="expected version 1, found 99"):
+    text = fitted(synthetic_panel(120), train=120).to_json().replace('"version": 2', '"version": 99')
+    with pytest.raises(SchemaError, match="expected version 2, found 99"):
         Normalizer.from_json(text)

@@ -37,7 +37,8 @@ def test_names_of_the_inputs() -> None:
     panel = with_nulls(synthetic_panel(60), "vwap", np.array([20]), NullKind.UNDEFINED)
     normalizer = cut(panel).normalizer
     assert encoder_reals(normalizer) == (
-        "volume", "ofi", "hour_sin", "hour_cos", "undefined_bars", "close", "vwap", "relative_time",
+        "volume", "ofi", "hour_sin", "hour_cos", "undefined_bars", "volatility_10", "volatility_60", "volatility_360",
+        "volatility_1440", "close", "vwap", "relative_time",
     )  # fmt: skip
     assert decoder_reals(normalizer) == ("hour_sin", "hour_cos", "relative_time")
 
@@ -94,7 +95,7 @@ def test_targets_are_scaled_per_symbol_and_horizon() -> None:
     windows = cut(panel)
     numbers = np.arange(len(windows))
     x, target = windows[numbers]
-    scale = np.array(windows.normalizer.target_scale_bps)[panel.symbol_index[windows.origins]]
+    scale = windows.normalizer.target_scale_bps(panel, windows.origins)
     np.testing.assert_allclose(
         target.numpy() * scale, targets_bps(panel, windows.origins, HORIZON), rtol=1e-4, atol=1e-6
     )

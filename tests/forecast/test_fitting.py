@@ -100,9 +100,8 @@ def test_training_stops_when_validation_gets_no_better_and_keeps_the_best(tmp_pa
     assert len(epochs) < 40
     assert len(epochs) == losses.index(min(losses)) + 1 + 2
     training = prepare(panel, split.train, split.validation, network, columns=COLUMNS)
-    predicted = (
-        forecaster.predict(panel, split.validation) / np.array(forecaster.normalizer.target_scale_bps)[0][:, None]
-    )
+    scale = forecaster.normalizer.target_scale_bps(panel, split.validation)
+    predicted = forecaster.predict(panel, split.validation) / scale[:, :, None]
     taus = np.array(QUANTILES)
     loss = pinball_loss_bps(training.validation.targets.astype(np.float64), predicted, taus).mean()
     assert loss == pytest.approx(min(losses), rel=1e-4)

@@ -79,7 +79,7 @@ def test_predictions_are_in_bps(panel: Panel, forecaster: Forecaster) -> None:
     weights = {name: torch.zeros_like(weight) for name, weight in forecaster.weights.items()}
     weights["output_layer.bias"] = torch.tensor([-1.0, 0.0, 2.0])
     constant = Forecaster(**{name: getattr(forecaster, name) for name in Forecaster.__slots__} | {"weights": weights})
-    scale = np.array(forecaster.normalizer.target_scale_bps[0])[:, None]
+    scale = forecaster.normalizer.target_scale_bps(panel, np.array([50]))[0][:, None]
     np.testing.assert_allclose(constant.predict(panel, np.array([50]))[0], scale * [-1.0, 0.0, 2.0], rtol=1e-6)
 
 
@@ -120,12 +120,12 @@ def test_a_truncated_model(forecaster: Forecaster, tmp_path: Path, keep: int) ->
         Forecaster.load(tmp_path)
 
 
-@pytest.mark.parametrize("field", ["version", "feature_schema_version"])
-def test_a_model_of_another_version(forecaster: Forecaster, tmp_path: Path, field: str) -> None:
+@pytest.mark.parametrize(("field", "own"), [("version", 2), ("feature_schema_version", 1)])
+def test_a_model_of_another_version(forecaster: Forecaster, tmp_path: Path, field: str, own: int) -> None:
     forecaster.save(tmp_path)
     stored = torch.load(tmp_path / MODEL_FILE, weights_only=True)
     torch.save(stored | {field: 99}, tmp_path / MODEL_FILE)
-    with pytest.raises(SchemaError, match=r"expected .*version 1, found 99"):
+    with pytest.raises(SchemaError, match=rf"expected .*version {own}, found 99"):
         Forecaster.load(tmp_path)
 
 
