@@ -6,7 +6,7 @@ Example:
     page.section("Calibration")
     page.text("How often the price fell below each quantile.")
     page.table(Table(("symbol", "rows"), (("btcusdt", 1440),), caption="Rows per symbol"))
-    page.figure(figure, "Observed share below each quantile", height=360, title="Coverage is 79.1 % where 80 % is meant")
+    page.figure(figure, "Observed share below each quantile", height=360, title="79 % fell inside, 80 % is meant")
     storage.write_bytes("reports/x.html", page.render().encode())
 
 `Page.figure` gives a figure the typography of the page. Use the colours of `Colour`, so that one thing has

@@ -19,8 +19,8 @@ FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, s
 class Colour:
     """One colour for one thing, in every report.
 
-    The forecasters' colours differ by 26 or more in CIELAB also as seen with protanopia and deuteranopia (Machado, Oliveira,
-    Fernandes 2009), and stand out from white by 3:1 or more; charts that mix them use a mark of its own for each too.
+    The forecasters' colours differ by 26 or more in CIELAB also as seen with protanopia and deuteranopia (Machado,
+    Oliveira, Fernandes 2009), and stand out from white by 3:1 or more; charts that mix them give each its own mark.
     """
 
     ink = "#1f2933"
@@ -136,6 +136,7 @@ pre {{ background: #f6f7f9; padding: 12px 14px; margin: 12px 0; font-size: 0.875
   h2 {{ break-after: avoid; margin-top: 28px; }}
   figure, tr, .card, .verdict {{ break-inside: avoid; }}
   .scroll {{ overflow: visible; }}
+  .row {{ grid-template-columns: 1fr 1fr; }}
   table {{ font-size: 8.5pt; }}
   th, td {{ padding-right: 8px; }}
   td.n, td.short, td small {{ white-space: normal; }}
@@ -164,7 +165,7 @@ async function draw() {
     const figure = JSON.parse(document.getElementById(chart.id + "-data").textContent);
     chart.textContent = "";
     if (innerWidth <= narrow) figure.layout.margin = {...figure.layout.margin, l: 48, r: 8};
-    await Plotly.newPlot(chart, figure.data, figure.layout, {displaylogo: false, responsive: true, displayModeBar: false});
+    await Plotly.newPlot(chart, figure.data, figure.layout, {responsive: true, displayModeBar: false});
   }
   document.documentElement.dataset.drawn = charts().length;
 }

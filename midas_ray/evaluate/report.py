@@ -172,8 +172,8 @@ def _skill(page: Page, outcome: Outcome) -> None:
     )
     page.figure_row(
         [
-            (figures.skill(outcome, TRAILING), "Skill over (a), trailing empirical quantiles, by horizon."),
-            (figures.skill(outcome, EWMA), "Skill over (b), EWMA-volatility-scaled quantiles, by horizon."),
+            (figures.skill(outcome, TRAILING), "Skill over (a), trailing empirical quantiles, by horizon.", ""),
+            (figures.skill(outcome, EWMA), "Skill over (b), EWMA-volatility-scaled quantiles, by horizon.", ""),
         ]
     )
     page.table(report_tables.by_horizon(outcome))
@@ -191,8 +191,12 @@ def _calibration(page: Page, outcome: Outcome) -> None:
     )
     page.figure_row(
         [
-            (figures.calibration(outcome), "Observed against nominal share at or below each quantile, all horizons."),
-            (figures.coverage(outcome), "Share of outcomes between the outer quantiles, by horizon."),
+            (
+                figures.calibration(outcome),
+                "Observed against nominal share at or below each quantile, all horizons.",
+                "",
+            ),
+            (figures.coverage(outcome), "Share of outcomes between the outer quantiles, by horizon.", ""),
         ]
     )
 

@@ -64,7 +64,7 @@ def test_walk_forward_writes_page_metrics_and_fills(data_dir: str, capsys: pytes
     assert entries["net_bps"].null_count() == len(entries)
 
     page = (reports / "backtest_results.html").read_text()
-    assert page.count("Plotly.newPlot(") == 7
+    assert page.count('class="chart"') == 7
     for phrase in ("The model beats both baselines.", "walk-forward over 3 folds", "ofi_cumulative", "Purge"):
         assert phrase in page
 
