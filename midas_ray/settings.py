@@ -7,6 +7,7 @@ Python (`Reconstruct(snapshot_interval_ms=100)`), in this order of precedence, a
 
 import inspect
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -98,7 +99,51 @@ def _split_words(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
+DEFAULT_QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+REPORTED_QUANTILES = (0.1, 0.5, 0.9)
+"""P10, P50 and P90: what is reported, whatever else is forecast."""
+
+
+def _split_quantiles(value: str | tuple[float, ...] | list[float]) -> tuple[float, ...]:
+    parts = value.split(",") if isinstance(value, str) else list(value)
+    try:
+        quantiles = tuple(float(part) for part in parts)
+    except ValueError:
+        raise ValueError("expected numbers such as 0.1,0.5,0.9") from None
+    rising = all(low < high for low, high in zip((0.0, *quantiles), (*quantiles, 1.0), strict=True))
+    if not rising or not set(REPORTED_QUANTILES) <= set(quantiles):
+        raise ValueError("expected rising numbers between 0 and 1, among them 0.1, 0.5 and 0.9")
+    return quantiles
+
+
+def parse_moment_us(text: str | int) -> int:
+    """Microseconds since 1970 of an ISO date or time, UTC unless it says otherwise. Raises ValueError otherwise."""
+    if isinstance(text, int):
+        return text
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("expected a date or time such as 2026-11-01 or 2026-11-01T12:00") from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+FORECASTERS = ("tft", "trailing", "ewma", "har", "linear", "lightgbm")
+"""What `--forecasters` may name."""
+
+
+def _split_forecasters(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    names = _symbol_parts(value)
+    unknown = [name for name in names if name not in FORECASTERS]
+    if unknown or not names:
+        raise ValueError(f"expected some of {', '.join(FORECASTERS)}")
+    return names
+
+
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols)]
+Forecasters = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_forecasters)]
+Moment = Annotated[int, BeforeValidator(parse_moment_us)]
+Quantiles = Annotated[tuple[float, ...], NoDecode, BeforeValidator(_split_quantiles)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_words)]
 ArchiveKinds = Annotated[
     tuple[Literal["trades", "aggTrades", "klines", "bookTicker"], ...], NoDecode, BeforeValidator(_split_words)
@@ -279,17 +324,55 @@ class NetworkSettings(MidasSettings):
     stride: int = Field(1, ge=1, description="buckets between the starts of neighbouring training windows")
     max_steps: int | None = Field(None, ge=1, description="most optimiser steps; empty = no limit")
     seed: int = Field(0, ge=0, description="seed of initialisation and shuffling")
+    quantiles: Quantiles = Field(
+        DEFAULT_QUANTILES, description="forecast quantiles, rising, among them 0.1, 0.5 and 0.9, which are reported"
+    )
 
 
 class SplitSettings(MidasSettings):
-    validation_share: float = Field(0.15, gt=0, lt=0.5, description="share of the time span used for early stopping")
+    """Parts by time: training, validation, calibration, test; then the final period, which nothing reads."""
+
+    validation_share: float = Field(0.1, gt=0, lt=0.5, description="share of the time span used for early stopping")
+    calibration_share: float = Field(
+        0.1, gt=0, lt=0.5, description="share of the time span on which the quantiles are calibrated"
+    )
     test_share: float = Field(0.15, gt=0, lt=0.5, description="share of the time span held out at the end")
 
 
+class FinalPeriodSettings(MidasSettings):
+    """The final period: the last stretch of the data, kept for one judgement at the end."""
+
+    final_share: float = Field(
+        0.1, ge=0, lt=0.5, description="share of the data's time span at its end that nothing reads; 0 = none"
+    )
+    final_from: Moment | None = Field(
+        None, description="the final period begins here instead, UTC: 2026-11-01 or 2026-11-01T12:00"
+    )
+
+
 class TradingSettings(MidasSettings):
-    fee_bps: float = Field(5.0, ge=0, description="taker fee a side, bps of notional")
+    """How forecasts are traded in a backtest."""
+
+    fee_tier: str = Field("", description="fees by name, such as binance-futures-vip0; empty = the venue's vip0")
+    fee_bps: float | None = Field(
+        None, ge=0, le=1000, description="fee a side instead of a tier's, bps of notional; empty = by --fee-tier"
+    )
     threshold_bps: float = Field(
         0.0, ge=0, description="trade when the expected move beats the round-trip cost by this, bps"
+    )
+    rule: Literal["distribution", "median"] = Field(
+        "distribution", description="trade on the whole forecast distribution, or on its median alone"
+    )
+    min_probability: float = Field(
+        0.5, ge=0, le=1, description="least forecast probability of earning more than the costs (rule distribution)"
+    )
+    latency_ms: float = Field(500.0, ge=0, description="from the close of a bucket to the order's arrival, ms")
+    funding_bps_8h: float = Field(
+        1.0, description="funding that longs pay each 8 h where the data hold none (futures venues), bps"
+    )
+    max_position: float = Field(1.0, gt=0, le=1, description="most of a sleeve's stake in one position")
+    daily_loss_limit_pct: float = Field(
+        5.0, gt=0, description="flat for the rest of a UTC day after losing this share of the stake, %"
     )
 
 
@@ -482,21 +565,43 @@ class Validate(SelectedSymbolSettings):
     strict: bool = Field(False, description="soft checks fail too")
 
 
-class Train(SelectedSymbolSettings, RaySettings, ModelSettings, NetworkSettings, SplitSettings):
+class Train(SelectedSymbolSettings, RaySettings, ModelSettings, NetworkSettings, SplitSettings, FinalPeriodSettings):
     """Train a Temporal Fusion Transformer on the feature table."""
 
     log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
     gpus: int | None = Field(None, ge=0, description="GPU workers; empty = as many as Ray finds; 0 = one CPU worker")
 
 
-class Backtest(SelectedSymbolSettings, RaySettings, ModelSettings, NetworkSettings, TradingSettings):
+class Backtest(
+    SelectedSymbolSettings,
+    RaySettings,
+    ModelSettings,
+    NetworkSettings,
+    FinalPeriodSettings,
+    TradingSettings,
+    FlagSettings,
+):
     """Walk-forward with retraining in each fold; with --model, judge that model on rows after its training end."""
+
+    flags_only: ClassVar[frozenset[str]] = frozenset({"open_final", "open_final_again"})
 
     model: str | None = Field(None, description="model folder to judge; empty = walk-forward with retraining")
     output: str | None = Field(
         None, description="path of the HTML report; empty = DATA_DIR/reports/backtest_results.html"
     )
+    forecasters: Forecasters = Field(
+        FORECASTERS, description=f"of {', '.join(FORECASTERS)}: the first is judged, beside the others"
+    )
+    seeds: int = Field(3, ge=1, le=20, description="seeds the network is trained with; their mean is judged")
     folds: int = Field(3, ge=3, description="walk-forward folds")
+    cross_validation: Literal["walk-forward", "combinatorial"] = Field(
+        "walk-forward", description="combinatorial: purged, with embargo; later data train for earlier tests"
+    )
+    groups: int = Field(6, ge=3, le=20, description="stretches that combinatorial cross-validation cuts the data into")
+    test_groups: int = Field(2, ge=2, le=10, description="of these, judged in each split")
+    trials: int = Field(1, ge=1, description="configurations tried before: they deflate the Sharpe ratio")
+    open_final: bool = Field(False, description="judge the final period, once, and record that it was opened")
+    open_final_again: bool = Field(False, description="as --open-final, although it was opened before")
     gpus: int | None = Field(None, ge=0, description="GPUs shared by the folds; empty = as many as Ray finds; 0 = CPU")
 
 

@@ -1,4 +1,4 @@
-"""Training, validation and test parts by time, purged, so that no label of one part reaches into the next.
+"""Training, validation, calibration and test parts by time, purged: no label of one part reaches into the next.
 
 A window at origin ts has its label in (ts, ts + H buckets]. At least `purge` >= H buckets lie between the last origin
 of a part and the first of the next one: the earlier labels end before the later part begins.
@@ -15,11 +15,17 @@ from midas_ray.errors import TooFewRowsError
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Origins (row indices of the panel) of the three parts, each sorted by (ts, symbol)."""
+    """Origins (row indices of the panel) of the four parts, each sorted by (ts, symbol)."""
 
     train: IntArray
     validation: IntArray
+    """Ends the training early."""
+    calibration: IntArray
+    """Fits the calibration of the trained quantiles."""
     test: IntArray
+
+
+PART_NAMES = ("train", "validation", "calibration", "test")
 
 
 def _between(panel: Panel, origins: IntArray, first_us: int, end_us: int) -> IntArray:
@@ -28,21 +34,18 @@ def _between(panel: Panel, origins: IntArray, first_us: int, end_us: int) -> Int
 
 
 def _cut(panel: Panel, origins: IntArray, times_us: IntArray, purge: int) -> Split:
-    """Parts [times[0], times[1]), [times[1], times[2]), [times[2], times[3]), the first two shortened by the purge."""
-    purge_us = purge * panel.bucket_us
-    start, validation, test, end = (int(time_us) for time_us in times_us)
-    split = Split(
-        train=_between(panel, origins, start, validation - purge_us + 1),
-        validation=_between(panel, origins, validation, test - purge_us + 1),
-        test=_between(panel, origins, test, end),
-    )
-    for name, part in (("training", split.train), ("validation", split.validation), ("test", split.test)):
+    """Parts [times[k], times[k + 1]) for k = 0 ... 3, all but the last shortened by the purge."""
+    shortened = np.array([*times_us[1:-1] - purge * panel.bucket_us + 1, times_us[-1]])
+    parts = [
+        _between(panel, origins, int(first), int(end)) for first, end in zip(times_us[:-1], shortened, strict=True)
+    ]
+    for name, part in zip(("training", *PART_NAMES[1:]), parts, strict=True):
         if not len(part):
             raise TooFewRowsError(
                 f"too few rows: the {name} part has no window after a purge of {purge} buckets, found {len(origins)} "
                 "windows in all; collect more, or change the shares or --folds"
             )
-    return split
+    return Split(*parts)
 
 
 def _span(panel: Panel, origins: IntArray) -> tuple[int, int]:
@@ -58,34 +61,50 @@ def _checked_purge(purge: int) -> int:
     return purge
 
 
-def time_split(panel: Panel, origins: IntArray, validation_share: float, test_share: float, purge: int) -> Split:
-    """One split by time: the last `test_share` of the span of origins is the test part, before it lies validation.
+def time_split(
+    panel: Panel,
+    origins: IntArray,
+    validation_share: float,
+    test_share: float,
+    purge: int,
+    calibration_share: float = 0.1,
+) -> Split:
+    """One split by time: the last `test_share` of the span of origins is the test part, before it lie calibration and
+    validation.
 
     `purge` is in buckets, at least the horizon. Raises TooFewRowsError where a part is empty.
     """
     start, end = _span(panel, origins)
     length = end - start
     test = end - round(length * test_share)
-    validation = test - round(length * validation_share)
-    times = _on_grid(panel, start, np.array([start, validation, test, end]))
+    calibration = test - round(length * calibration_share)
+    validation = calibration - round(length * validation_share)
+    times = _on_grid(panel, start, np.array([start, validation, calibration, test, end]))
     return _cut(panel, origins, times, _checked_purge(purge))
 
 
 def walk_forward(
-    panel: Panel, origins: IntArray, folds: int, purge: int, validation_share: float = 0.15
+    panel: Panel,
+    origins: IntArray,
+    folds: int,
+    purge: int,
+    validation_share: float = 0.1,
+    calibration_share: float = 0.15,
 ) -> list[Split]:
     """`folds` splits whose test parts follow each other: training always starts at the beginning and grows.
 
     The span of origins is cut into `folds` + 1 equal blocks; block k + 1 is the test part of fold k. Of what lies
-    before it, the last `validation_share` is the validation part, the rest is trained on. Every origin after the first
-    block is tested once. Raises TooFewRowsError where a part is empty.
+    before it, the last `calibration_share` is the calibration part, the `validation_share` before that the validation
+    part, the rest is trained on. Every origin after the first block is tested once. Raises TooFewRowsError where a part
+    is empty.
     """
     start, end = _span(panel, origins)
     edges = start + np.round((end - start) * np.arange(1, folds + 2) / (folds + 1)).astype(np.int64)
     splits = []
     for test, test_end in itertools.pairwise(edges):
-        validation = test - round((test - start) * validation_share)
-        times = _on_grid(panel, start, np.array([start, validation, test, test_end]))
+        calibration = test - round((test - start) * calibration_share)
+        validation = calibration - round((test - start) * validation_share)
+        times = _on_grid(panel, start, np.array([start, validation, calibration, test, test_end]))
         splits.append(_cut(panel, origins, times, _checked_purge(purge)))
     return splits
 
@@ -102,7 +121,9 @@ def stride_origins(panel: Panel, origins: IntArray, stride: int) -> IntArray:
     return origins[panel.ts_us[origins] // panel.bucket_us % stride == 0]
 
 
-def first_rows(panel: Panel, share: float) -> IntArray:
-    """Rows of the first `share` of the panel's time span: what columns may be chosen on before windows exist."""
-    start, end = int(panel.ts_us.min()), int(panel.ts_us.max())
+def first_rows(panel: Panel, share: float, before_us: int | None = None) -> IntArray:
+    """Rows of the first `share` of the panel's time span (up to `before_us`): what columns may be chosen on before
+    windows exist.
+    """
+    start, end = int(panel.ts_us.min()), int(panel.ts_us.max()) if before_us is None else before_us
     return np.flatnonzero(panel.ts_us <= start + int((end - start) * share))

@@ -46,6 +46,11 @@ class SymbolPrices:
         """How many of the realised returns had ended by each asked row."""
         return np.searchsorted(realised_grid, self.asked_grid, side="right")
 
+    def last_known(self, realised_grid: IntArray, series: FloatArray) -> FloatArray:
+        """Of a series aligned with `realised_grid`, the newest value at each asked row; NaN before the first."""
+        position = self.realised_before(realised_grid) - 1
+        return np.where(position >= 0, np.append(series, np.nan)[position], np.nan)
+
 
 def prices_by_symbol(panel: Panel, rows: IntArray) -> Iterator[SymbolPrices]:
     """The prices of each symbol that has one of `rows`."""

@@ -1,4 +1,7 @@
-"""The files of a model folder beside the weights: features.json, config.yaml, metrics.json, predictions.parquet."""
+"""The files of a model folder beside the weights.
+
+features.json, config.yaml, metrics.json, interpretation.json, predictions.parquet.
+"""
 
 import json
 from dataclasses import asdict
@@ -28,7 +31,7 @@ def write_documents(
     training_windows: int,
     epochs: list[TrainingProgress],
 ) -> dict[str, Any]:
-    """Write all four into `folder`; gives the contents of metrics.json."""
+    """Write all into `folder`; gives the contents of metrics.json."""
     test = Judgement.of(forecaster, parts.panel, parts.split.test)
     validation = Judgement.of(forecaster, parts.panel, parts.split.validation)
     metrics = {
@@ -44,6 +47,7 @@ def write_documents(
     _write_json(folder / "metrics.json", metrics)
     _write_json(folder / "features.json", _features(parts, forecaster))
     (folder / "config.yaml").write_text(yaml.safe_dump(_config(run_id, values, parts), sort_keys=False))
+    forecaster.interpret(parts.panel, parts.split.test).save(folder)
     pq.write_table(test.predictions(parts.panel), folder / "predictions.parquet", compression="zstd")
     return metrics
 

@@ -24,7 +24,6 @@ from midas_ray.forecast.progress import ProgressCallback, Report
 from midas_ray.settings import NetworkSettings
 
 GRADIENT_CLIP_NORM = 1.0
-QUANTILES = (0.1, 0.5, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +45,12 @@ def prepare(
     network: NetworkSettings,
     *,
     columns: Sequence[str],
-    quantiles: tuple[float, ...] = QUANTILES,
+    quantiles: tuple[float, ...] | None = None,
 ) -> TrainingSet:
     """Fit the normalizer on the training origins (thinned by --stride) and cut both parts into windows.
 
-    Raises TooFewRowsError where a part is empty, or a symbol has no training window: its input would mean nothing.
+    `quantiles`: those of the settings unless given. Raises TooFewRowsError where a part is empty, or a symbol has no
+    training window: its input would mean nothing.
     """
     train = stride_origins(panel, train, network.stride)
     for name, part in (("training", train), ("validation", validation)):
@@ -63,7 +63,7 @@ def prepare(
     length, horizons = network.input_length, network.output_length
     normalizer = Normalizer.fit(panel, train, columns, length, horizons)
     return TrainingSet(
-        architecture=Architecture.of(normalizer, network, quantiles),
+        architecture=Architecture.of(normalizer, network, quantiles or network.quantiles),
         train=WindowSet.cut(panel, train, normalizer),
         validation=WindowSet.cut(panel, validation, normalizer),
         network=network,
@@ -174,7 +174,7 @@ def fit(
     work_dir: Path,
     *,
     columns: Sequence[str],
-    quantiles: tuple[float, ...] = QUANTILES,
+    quantiles: tuple[float, ...] | None = None,
     report: Report | None = None,
     accelerator: str = "auto",
 ) -> Forecaster:

@@ -2,7 +2,8 @@
 
 import os
 import pickle
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,15 +13,20 @@ import torch
 
 from midas_ray.dataset.panel import IntArray, Panel
 from midas_ray.dataset.scaling import Normalizer
+from midas_ray.dataset.windows import targets_bps
 from midas_ray.errors import CorruptFileError, DataError, SchemaError, UsageError
 from midas_ray.features.registry import FEATURE_SCHEMA_VERSION
 from midas_ray.forecast.batches import InOrder, WindowSet, batch_loader
+from midas_ray.forecast.conformal import Conformal
+from midas_ray.forecast.interpretation import Interpretation
 from midas_ray.forecast.network import Architecture, build_network
 
 MODEL_VERSION = 2
 MODEL_FILE = "best_model.pt"
 NORMALIZER_FILE = "normalizer.json"
 PREDICT_BATCH = 512
+MOST_INTERPRETED = 2048
+"""Windows over which importance and attention are averaged."""
 _DAMAGED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, OSError)
 """What torch.load and a file of something else raise."""
 
@@ -42,7 +48,9 @@ class Forecaster:
     price_source: str
     venue: str
     fit_end_us: int
-    """Nothing up to this moment may judge the model: training and validation labels end here."""
+    """Nothing up to this moment may judge the model: the labels it was fitted and calibrated on end here."""
+    calibration: Conformal | None = None
+    """What moves the quantiles before they are delivered."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -74,25 +82,76 @@ class Forecaster:
     def predict(
         self, panel: Panel, origins: IntArray, device: str | torch.device | None = None
     ) -> npt.NDArray[np.float64]:
-        """(w, H, Q) quantiles of 1e4 ln(P_{t+h}/P_t), bps, never crossing: sorted along the last axis.
+        """(w, H, Q) quantiles of 1e4 ln(P_{t+h}/P_t), bps, calibrated where the model has a calibration; never crossing.
 
         `origins` are rows of the panel from `window_origins(..., self.columns)`; what comes after them is not read.
         `device`: a GPU where there is one unless given. Raises DataError for another kind of panel or null inputs.
         """
+        raw = self.predict_raw(panel, origins, device)
+        return raw if self.calibration is None else self.calibration.apply(raw)
+
+    def predict_raw(
+        self, panel: Panel, origins: IntArray, device: str | torch.device | None = None
+    ) -> npt.NDArray[np.float64]:
+        """As `predict`, before calibration."""
         self.check_panel(panel)
         windows = WindowSet.cut(panel, origins, self.normalizer, with_targets=False)
+        batches = [out["prediction"].cpu().numpy().astype(np.float64) for out in self._outputs(windows, device)]
+        shape = (0, self.output_length, len(self.quantiles))
+        scaled = np.concatenate([np.empty(shape), *batches])
+        return np.sort(scaled * windows.target_scale_bps[:, :, None], axis=2)
+
+    def _outputs(self, windows: WindowSet, device: str | torch.device | None) -> Iterator[Any]:
+        """What the network gives for each batch of windows, in order."""
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         network = build_network(self.architecture)
         network.load_state_dict(self.weights)
         network.to(place).eval()
-        batches = []
         with torch.inference_mode():
             for x, _ in batch_loader(windows, InOrder(len(windows), PREDICT_BATCH)):
-                out = network({name: tensor.to(place) for name, tensor in x.items()})
-                batches.append(out["prediction"].cpu().numpy().astype(np.float64))
-        shape = (0, self.output_length, len(self.quantiles))
-        scaled = np.concatenate([np.empty(shape), *batches])
-        return np.sort(scaled * windows.target_scale_bps[:, :, None], axis=2)
+                yield network({name: tensor.to(place) for name, tensor in x.items()})
+
+    def interpret(
+        self, panel: Panel, origins: IntArray, device: str | torch.device | None = None
+    ) -> Interpretation:
+        """Variable importance and attention over at most MOST_INTERPRETED of these windows, evenly drawn."""
+        self.check_panel(panel)
+        few = origins[np.unique(np.linspace(0, len(origins) - 1, MOST_INTERPRETED).astype(np.int64))]
+        windows = WindowSet.cut(panel, few, self.normalizer, with_targets=False)
+        network = build_network(self.architecture)
+        sums: dict[str, npt.NDArray[np.float64]] = {}
+        for out in self._outputs(windows, device):
+            for name, weights in network.interpret_output(out).items():
+                if not name.endswith("histogram"):
+                    total = weights.sum(dim=0).double().cpu().numpy()
+                    sums[name] = sums.get(name, 0.0) + total
+
+        def shares(key: str, names: Sequence[str]) -> dict[str, float]:
+            weights = sums[key] / sums[key].sum()
+            order = np.argsort(-weights, kind="stable")
+            return {names[index]: float(weights[index]) for index in order}
+
+        return Interpretation(
+            windows=len(few),
+            encoder=shares("encoder_variables", network.encoder_variables),
+            decoder=shares("decoder_variables", network.decoder_variables),
+            static=shares("static_variables", network.static_variables),
+            attention=tuple(float(weight) for weight in sums["attention"] / sums["attention"].sum()),
+        )
+
+    def calibrated(self, panel: Panel, origins: IntArray, device: str | torch.device | None = None) -> Self:
+        """This model with conformal offsets fitted on `origins`, which training must not have seen.
+
+        Raises TooFewRowsError where they are too few.
+        """
+        raw = self.predict_raw(panel, origins, device)
+        actual = targets_bps(panel, origins, self.output_length)
+        end_us = int(panel.ts_us[origins].max()) + self.output_length * panel.bucket_us
+        return replace(
+            self,
+            calibration=Conformal.fit(actual, raw, self.quantiles),
+            fit_end_us=max(self.fit_end_us, end_us),
+        )
 
     def save(self, folder: Path) -> None:
         """Write best_model.pt (all that `load` needs) and normalizer.json (for people) into an existing folder."""
@@ -106,6 +165,7 @@ class Forecaster:
             "price_source": self.price_source,
             "venue": self.venue,
             "fit_end_us": self.fit_end_us,
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
         }
         temporary = folder / f".tmp-{os.getpid()}-{MODEL_FILE}"
         torch.save(stored, temporary)
@@ -138,4 +198,5 @@ class Forecaster:
             price_source=stored["price_source"],
             venue=stored["venue"],
             fit_end_us=stored["fit_end_us"],
+            calibration=None if stored["calibration"] is None else Conformal.from_dict(stored["calibration"]),
         )

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from midas_ray.dataset.panel import FloatArray, IntArray, Panel
 from midas_ray.dataset.windows import targets_bps
-from midas_ray.forecast.baselines import trailing_quantiles_bps
+from midas_ray.forecast.baselines.trailing import trailing_quantiles_bps
 from midas_ray.forecast.forecaster import Forecaster
 from midas_ray.forecast.scores import inside, pinball_loss_bps
 
@@ -26,6 +26,8 @@ class Judgement:
     origins: IntArray
     actual_wH: FloatArray
     model_wHQ: FloatArray
+    """As delivered: calibrated."""
+    raw_wHQ: FloatArray
     baseline_wHQ: FloatArray
     """NaN where too little had been realised."""
     quantiles: tuple[float, ...]
@@ -33,16 +35,23 @@ class Judgement:
     @classmethod
     def of(cls, forecaster: Forecaster, panel: Panel, origins: IntArray) -> "Judgement":
         horizons, quantiles = forecaster.output_length, np.array(forecaster.quantiles)
+        raw = forecaster.predict_raw(panel, origins)
         return cls(
             origins=origins,
             actual_wH=targets_bps(panel, origins, horizons),
-            model_wHQ=forecaster.predict(panel, origins),
+            model_wHQ=raw if forecaster.calibration is None else forecaster.calibration.apply(raw),
+            raw_wHQ=raw,
             baseline_wHQ=trailing_quantiles_bps(panel, origins, horizons, quantiles, BASELINE_WINDOW),
             quantiles=forecaster.quantiles,
         )
 
+    def _coverage(self, forecast_wHQ: FloatArray) -> float:
+        """Share of outcomes from P10 to P90."""
+        low, high = (self.quantiles.index(tau) for tau in (0.1, 0.9))
+        return float(inside(self.actual_wH, forecast_wHQ[:, :, [low, high]]).mean())
+
     def metrics(self, panel: Panel) -> dict[str, Any]:
-        """For metrics.json: pinball losses [horizon][quantile] where both forecast; share in the outer quantiles."""
+        """For metrics.json: pinball losses [horizon][quantile] where both forecast; share from P10 to P90."""
         both = np.isfinite(self.baseline_wHQ).all(axis=(1, 2))
         ts_us = panel.ts_us[self.origins]
         found: dict[str, Any] = {
@@ -50,12 +59,15 @@ class Judgement:
             "last_origin": iso(ts_us.max()),
             "windows": len(self.origins),
             "windows_scored": int(both.sum()),
-            "coverage": float(inside(self.actual_wH, self.model_wHQ).mean()),
+            "coverage": self._coverage(self.model_wHQ),
+            "coverage_raw": self._coverage(self.raw_wHQ),
         }
         if both.any():
             losses = {
                 name: pinball_loss_bps(self.actual_wH[both], forecast[both], np.array(self.quantiles)).mean(axis=0)
-                for name, forecast in (("model", self.model_wHQ), ("baseline", self.baseline_wHQ))
+                for name, forecast in (
+                    ("model", self.model_wHQ), ("model_raw", self.raw_wHQ), ("baseline", self.baseline_wHQ)
+                )
             }
             means = {name: float(loss.mean()) for name, loss in losses.items()}
             found["pinball_bps"] = {name: loss.tolist() for name, loss in losses.items()}
@@ -76,6 +88,7 @@ class Judgement:
                 "horizon": pa.array(np.tile(np.repeat(np.arange(1, horizons + 1), quantiles), windows), pa.int32()),
                 "quantile": pa.array(np.tile(self.quantiles, windows * horizons)),
                 "value_bps": pa.array(self.model_wHQ.ravel()),
+                "raw_bps": pa.array(self.raw_wHQ.ravel()),
                 "price": pa.array(price.ravel()),
                 "actual_bps": pa.array(np.repeat(self.actual_wH.ravel(), quantiles)),
             }

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from midas_ray.dataset.columns import ColumnChoice, choose_columns
+from midas_ray.dataset.final_period import FinalPeriod, final_period, require_before
 from midas_ray.dataset.panel import IntArray, Panel
-from midas_ray.dataset.splits import Split, first_rows, time_split
+from midas_ray.dataset.splits import PART_NAMES, Split, first_rows, time_split
 from midas_ray.dataset.windows import WindowCosts, require_windows, window_costs, window_origins
 from midas_ray.settings import Train
 
@@ -21,6 +22,8 @@ class Parts:
     choice: ColumnChoice
     costs: WindowCosts
     split: Split
+    final: FinalPeriod | None
+    """What was left out at the end."""
 
     def sentences(self) -> list[str]:
         """What a person should know before the training starts, a line each."""
@@ -29,8 +32,10 @@ class Parts:
             names = ", ".join(self.symbols_left_out)
             lines.append(f"symbols left out: {names} (no training window without gap or warm-up)")
         lines.append(self.costs.sentence())
-        for name in ("train", "validation", "test"):
-            lines.append(f"{name:<10} {self._span(getattr(self.split, name))}")
+        lines += [f"{name:<11} {self._span(getattr(self.split, name))}" for name in PART_NAMES]
+        if self.final is not None:
+            first = np.datetime64(self.final.first_us, "us").astype("datetime64[s]")
+            lines.append(f"final period from {first} UTC on is left alone (--final-share 0 trains on it too)")
         return lines
 
     def _span(self, origins: IntArray) -> str:
@@ -40,18 +45,28 @@ class Parts:
 
 
 def split_panel(panel: Panel, values: Train) -> Parts:
-    """Columns are judged on the training time alone; the parts are purged by the horizon. Raises TooFewRowsError."""
+    """Columns are judged on the training time alone; the parts are purged by the horizon, and end before the final
+    period. Raises TooFewRowsError.
+    """
+    return _split(panel, values, final_period(panel, values.final_share, values.final_from))
+
+
+def _split(panel: Panel, values: Train, final: FinalPeriod | None) -> Parts:
     length, horizons = values.input_length, values.output_length
     require_windows(panel, window_origins(panel, length, horizons, ()), length, horizons, ())
-    training_rows = first_rows(panel, 1 - values.validation_share - values.test_share)
+    later_shares = values.validation_share + values.calibration_share + values.test_share
+    training_rows = first_rows(panel, 1 - later_shares, None if final is None else final.first_us)
     choice = choose_columns(panel, training_rows, length, horizons)
     origins = window_origins(panel, length, horizons, choice.columns)
     require_windows(panel, origins, length, horizons, choice.columns)
-    split = time_split(panel, origins, values.validation_share, values.test_share, purge=horizons)
+    if final is not None:
+        origins = final.before(panel, origins, horizons)
+        require_before(origins)
+    split = time_split(panel, origins, values.validation_share, values.test_share, horizons, values.calibration_share)
     trained = np.unique(panel.symbol_index[split.train])
     kept = tuple(panel.symbols[index] for index in trained)
     if kept != panel.symbols:
-        parts = split_panel(panel.select(kept), values)
+        parts = _split(panel.select(kept), values, final)
         left_out = tuple(symbol for symbol in panel.symbols if symbol not in parts.panel.symbols)
-        return Parts(parts.panel, left_out, parts.choice, parts.costs, parts.split)
-    return Parts(panel, (), choice, window_costs(panel, length, horizons, choice.columns), split)
+        return Parts(parts.panel, left_out, parts.choice, parts.costs, parts.split, final)
+    return Parts(panel, (), choice, window_costs(panel, length, horizons, choice.columns), split, final)

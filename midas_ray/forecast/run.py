@@ -53,13 +53,13 @@ def _train_into(folder: Path, run_id: str, values: settings.Train, parts: Parts,
         console.err.print(f"training on {len(training.train)} windows (--stride {values.stride}): {workers.sentence()}")
         weights = train_with_ray(training, workers, run_id, folder / "ray", display)
     shutil.rmtree(folder / "ray")
-    forecaster = forecaster_of(training, weights, panel)
+    forecaster = forecaster_of(training, weights, panel).calibrated(panel, split.calibration)
     forecaster.save(folder)
     return write_documents(folder, run_id, values, parts, forecaster, len(training.train), display.epochs)
 
 
 def _verdict(test: dict[str, Any]) -> str:
-    coverage = f"coverage of the outer quantiles {100 * test['coverage']:.0f} %"
+    coverage = f"coverage from P10 to P90 {100 * test['coverage']:.0f} %"
     if "mean_pinball_bps" not in test:
         return f"test: {coverage}; nothing to compare with: too little before it for a baseline"
     loss = test["mean_pinball_bps"]

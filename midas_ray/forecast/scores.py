@@ -33,6 +33,21 @@ def inside(actual_nH: Float, forecast_nHQ: Float) -> Bool:
     return (actual_nH >= forecast_nHQ[:, :, 0]) & (actual_nH <= forecast_nHQ[:, :, -1])
 
 
+def weighted_interval_score_bps(actual_nH: Float, forecast_nHQ: Float, quantiles_Q: Float) -> Float:
+    """(n, H) weighted interval score over the central intervals that the quantiles form (Bracher et al. 2021).
+
+    Quantiles without their mirror image, and the median, stand alone; computed by `scoringrules`.
+    """
+    from scoringrules import weighted_interval_score
+
+    mirrored = [k for k, tau in enumerate(quantiles_Q) if tau < 0.5 and np.isclose(quantiles_Q, 1 - tau).any()]
+    lower = forecast_nHQ[:, :, mirrored]
+    upper = forecast_nHQ[:, :, [int(np.argmin(np.abs(quantiles_Q - (1 - quantiles_Q[k])))) for k in mirrored]]
+    median = forecast_nHQ[:, :, int(np.argmin(np.abs(quantiles_Q - 0.5)))]
+    result: Float = weighted_interval_score(actual_nH, median, lower, upper, 2 * quantiles_Q[mirrored])
+    return result
+
+
 def skill(loss: Float, baseline_loss: Float) -> Float:
     """1 - loss/baseline loss: 0 = as good as the baseline, 1 = perfect. NaN where the baseline loss is 0."""
     return 1 - np.divide(loss, baseline_loss, out=np.full_like(loss, np.nan), where=baseline_loss > 0)

@@ -18,14 +18,19 @@ def label_end_us(panel: Panel, origins: np.ndarray) -> int:
 
 def assert_purged(panel: Panel, split: Split) -> None:
     assert label_end_us(panel, split.train) <= panel.ts_us[split.validation].min()
-    assert label_end_us(panel, split.validation) <= panel.ts_us[split.test].min()
+    assert label_end_us(panel, split.validation) <= panel.ts_us[split.calibration].min()
+    assert label_end_us(panel, split.calibration) <= panel.ts_us[split.test].min()
+
+
+def parts_of(split: Split) -> list[np.ndarray]:
+    return [split.train, split.validation, split.calibration, split.test]
 
 
 @given(
-    rows=st.integers(80, 200),
+    rows=st.integers(120, 240),
     missing=st.sets(st.integers(0, 79), max_size=5),
     symbols=st.integers(1, 3),
-    shares=st.tuples(st.floats(0.15, 0.3), st.floats(0.15, 0.3)),
+    shares=st.tuples(st.floats(0.15, 0.25), st.floats(0.15, 0.25)),
 )
 def test_no_label_of_a_part_reaches_into_the_next(
     rows: int, missing: set[int], symbols: int, shares: tuple[float, float]
@@ -33,24 +38,25 @@ def test_no_label_of_a_part_reaches_into_the_next(
     panel = synthetic_panel(rows, ("btcusdt", "ethusdt", "solusdt")[:symbols])
     panel = take(panel, np.delete(np.arange(len(panel)), sorted(missing)))
     origins = window_origins(panel, 2, HORIZON, ())
-    split = time_split(panel, origins, *shares, purge=HORIZON)
+    split = time_split(panel, origins, *shares, purge=HORIZON, calibration_share=0.15)
     assert_purged(panel, split)
-    parts = np.concatenate([split.train, split.validation, split.test])
+    parts = np.concatenate(parts_of(split))
     assert len(set(parts.tolist())) == len(parts)
     assert set(parts.tolist()) <= set(origins.tolist())
 
 
 def test_shares_are_of_the_time_span() -> None:
     panel = synthetic_panel(106)
-    split = time_split(panel, window_origins(panel, 4, HORIZON, ()), 0.2, 0.1, purge=HORIZON)
-    assert (len(split.train), len(split.validation), len(split.test)) == (68, 18, 10)
+    origins = window_origins(panel, 4, HORIZON, ())
+    split = time_split(panel, origins, 0.2, 0.1, purge=HORIZON, calibration_share=0.15)
+    assert [len(part) for part in parts_of(split)] == [53, 18, 13, 10]
 
 
 def test_the_purge_costs_exactly_the_horizon_less_one() -> None:
     panel = synthetic_panel(106)
     origins = window_origins(panel, 4, HORIZON, ())
     split = time_split(panel, origins, 0.2, 0.1, purge=HORIZON)
-    assert len(origins) - len(split.train) - len(split.validation) - len(split.test) == 2 * (HORIZON - 1)
+    assert len(origins) - sum(len(part) for part in parts_of(split)) == 3 * (HORIZON - 1)
 
 
 def test_walk_forward_trains_on_all_the_past_and_tests_every_later_origin_once() -> None:

@@ -1,0 +1,146 @@
+"""Conformal calibration of quantile forecasts: fitted on a stretch that training never saw.
+
+Each quantile is moved on its own (the asymmetric form of Romano, Patterson and Candès 2019, "Conformalized quantile
+regression"), per horizon, by an offset in units of the forecast's own width, so that a quiet and a wild market share one
+calibration. On exchangeable data the moved quantile tau holds at least a share tau (above the median; at most, below
+it) whatever the forecast. Returns of overlapping windows are not exchangeable and markets change: the guarantee becomes
+an approximation, which is why coverage is always reported with its interval, and why there is an adaptive form (Gibbs and
+Candès 2021, "Adaptive conformal inference under distribution shift") whose level follows the outcomes as they become
+known.
+
+Legend: n origins, H horizons, Q quantiles, G levels of the table of scores, S symbols. Returns in bps.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from midas_ray.errors import TooFewRowsError
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+LEAST_WINDOWS = 20
+_LEVELS = 501
+_LEAST_WIDTH_BPS = 1e-3
+STEP = 0.005
+"""How far one outcome moves the level of the adaptive form; the paper's value."""
+
+
+def width_bps(forecast_nHQ: Float, quantiles_Q: Float) -> Float:
+    """(n, H, 1) P10 to P90 of a forecast, the unit of its scores; never 0."""
+    low, high = (int(np.argmin(np.abs(quantiles_Q - tau))) for tau in (0.1, 0.9))
+    return np.maximum(forecast_nHQ[:, :, high] - forecast_nHQ[:, :, low], _LEAST_WIDTH_BPS)[:, :, None]
+
+
+def _order(n: int, tau: float) -> int:
+    """Position among n sorted scores: the finite-sample correction lies on the outer side of the quantile.
+
+    Example: of 99 scores the 90th stands for 0.9 and the 10th for 0.1; of 20 scores the 19th and the 2nd.
+    """
+    from_below = int(np.ceil((n + 1) * tau - 1e-9))
+    from_above = n + 1 - int(np.ceil((n + 1) * (1 - tau) - 1e-9))
+    position = from_below if tau > 0.5 else from_above if tau < 0.5 else (n + 1) // 2
+    return min(max(position, 1), n) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Conformal:
+    """Offsets of every quantile and horizon, in widths of the forecast."""
+
+    quantiles: tuple[float, ...]
+    offsets: Float
+    """(H, Q)"""
+    scores: Float
+    """(H, Q, G) quantiles of the calibration's scores at G even levels from 0 to 1: what the adaptive form reads."""
+
+    @classmethod
+    def fit(cls, actual_nH: Float, raw_nHQ: Float, quantiles: tuple[float, ...]) -> Self:
+        """Fit on forecasts of the calibration part and their outcomes.
+
+        Raises TooFewRowsError with fewer than LEAST_WINDOWS windows.
+        """
+        n = len(actual_nH)
+        if n < LEAST_WINDOWS:
+            raise TooFewRowsError(
+                f"too few rows to calibrate: expected {LEAST_WINDOWS} windows in the calibration part, found {n}; "
+                "collect more, or raise --calibration-share"
+            )
+        taus = np.array(quantiles)
+        scores = np.sort((actual_nH[:, :, None] - raw_nHQ) / width_bps(raw_nHQ, taus), axis=0)
+        offsets = np.stack([scores[_order(n, tau), :, k] for k, tau in enumerate(quantiles)], axis=1)
+        table = np.quantile(scores, np.linspace(0, 1, _LEVELS), axis=0)
+        return cls(tuple(quantiles), offsets, np.ascontiguousarray(np.moveaxis(table, 0, -1)))
+
+    def apply(self, raw_nHQ: Float) -> Float:
+        """(n, H, Q) moved quantiles, sorted. NaN stays NaN."""
+        return np.sort(raw_nHQ + self.offsets * width_bps(raw_nHQ, np.array(self.quantiles)), axis=2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, for a model folder."""
+        return {
+            "quantiles": list(self.quantiles),
+            "offsets": self.offsets.tolist(),
+            "scores": self.scores.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Self:
+        return cls(tuple(stored["quantiles"]), np.array(stored["offsets"]), np.array(stored["scores"]))
+
+
+@dataclass(slots=True)
+class _Levels:
+    """The running levels of the adaptive form."""
+
+    conformal: Conformal
+    level_SHQ: Float
+
+    def moved(self, raw_SHQ: Float) -> Float:
+        """The quantiles of one moment, moved by the scores at the present levels."""
+        position = np.clip(self.level_SHQ, 0, 1) * (_LEVELS - 1)
+        below = np.minimum(position.astype(np.int64), _LEVELS - 2)
+        h, q = np.ogrid[: self.level_SHQ.shape[1], : self.level_SHQ.shape[2]]
+        scores = self.conformal.scores
+        low, high = scores[h, q, below], scores[h, q, below + 1]
+        offset = low + (position - below) * (high - low)
+        return raw_SHQ + offset * width_bps(raw_SHQ, np.array(self.conformal.quantiles))
+
+
+def adapt(
+    conformal: Conformal, ts_us: Int, bucket_us: int, symbol: Int, actual_nH: Float, raw_nHQ: Float, step: float = STEP
+) -> Float:
+    """(n, H, Q) adaptively calibrated quantiles of consecutive forecasts, sorted along the last axis.
+
+    The level of each (symbol, horizon, quantile) begins at tau and, once an outcome is known, moves by
+    step x (tau - [outcome at or below the quantile]). An outcome of horizon h is used from ts + h buckets on, never
+    before. `ts_us` and `symbol` (n,), in any order; rows with NaN forecasts are passed through.
+    """
+    taus = np.array(conformal.quantiles)
+    horizons = raw_nHQ.shape[1]
+    moments, moment_of = np.unique(ts_us, return_inverse=True)
+    symbols, symbol_of = np.unique(symbol, return_inverse=True)
+    row_of = np.full((len(moments), len(symbols)), -1)
+    row_of[moment_of, symbol_of] = np.arange(len(ts_us))
+    start = np.broadcast_to(taus, (len(symbols), horizons, len(taus))).copy()
+    levels = _Levels(conformal, start)
+    below = np.full(raw_nHQ.shape, np.nan)
+    result = np.full(raw_nHQ.shape, np.nan)
+    known_until = np.zeros(horizons, dtype=np.int64)
+    for now, moment_us in enumerate(moments):
+        for h in range(horizons):
+            while moments[known_until[h]] + (h + 1) * bucket_us <= moment_us:
+                rows = row_of[known_until[h]]
+                seen = below[rows, h]
+                error = np.where((rows >= 0)[:, None] & np.isfinite(seen), taus - seen, 0.0)
+                levels.level_SHQ[:, h] += step * error
+                known_until[h] += 1
+        rows = row_of[now]
+        here = rows >= 0
+        moved = levels.moved(raw_nHQ[rows])[here]
+        result[rows[here]] = np.sort(moved, axis=2)
+        known = np.isfinite(moved)
+        below[rows[here]] = np.where(known, actual_nH[rows[here]][:, :, None] <= moved, np.nan)
+    return result
