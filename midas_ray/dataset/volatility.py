@@ -19,6 +19,8 @@ _LEAST_RETURNS = 10
 _FLOOR = 0.05
 """No volatility is below this share of the symbol's typical one: in quiet markets prices stand still for minutes."""
 _LEAST_BPS = 1e-3
+_RIDGE = 10.0
+"""Weight of the ridge, in windows that do not overlap."""
 _REACH = 3.0
 """The forecast stays within this factor of its smallest and largest term: no straight line holds far outside."""
 
@@ -93,8 +95,9 @@ class HarVolatility:
 
     @classmethod
     def fit(cls, panel: Panel, origins: IntArray, output_length: int) -> Self:
-        """Least squares on training `origins`: the dependent variable is ln of the root mean square of the next H
-        one-bucket returns, which must be known. All symbols together.
+        """Ridge regression on training `origins`: the dependent variable is ln of the root mean square of the next H
+        one-bucket returns, which must be known. All symbols together. The ridge holds the coefficients near 0 where
+        the history is too short to tell its windows apart.
         """
         ahead = origins[:, None] + np.arange(output_length + 1)
         future = np.sqrt(np.mean(np.diff(1e4 * np.log(panel.price[ahead]), axis=1) ** 2, axis=1))
@@ -105,9 +108,14 @@ class HarVolatility:
             typical.append(max(float(np.sqrt(np.mean(own**2))), _LEAST_BPS) if own.any() else pooled)
         unfitted = cls(tuple(typical), 0.0, (0.0,) * len(HAR_WINDOWS))
         floor = _FLOOR * np.array(typical)[panel.symbol_index[origins]]
-        terms = np.column_stack([np.ones(len(origins)), unfitted.log_terms(panel, origins, panel.symbol_index)])
-        solution = np.linalg.lstsq(terms, np.log(np.maximum(future, floor)), rcond=None)[0]
-        return cls(tuple(typical), float(solution[0]), tuple(float(x) for x in solution[1:]))
+        terms = unfitted.log_terms(panel, origins, panel.symbol_index)
+        wanted = np.log(np.maximum(future, floor))
+        centred = terms - terms.mean(axis=0)
+        ridge = _RIDGE * output_length * max(float(centred.var(axis=0).mean()), 1e-12)
+        inner = centred.T @ centred + ridge * np.eye(len(HAR_WINDOWS))
+        coefficients = np.linalg.solve(inner, centred.T @ (wanted - wanted.mean()))
+        intercept = float(wanted.mean() - terms.mean(axis=0) @ coefficients)
+        return cls(tuple(typical), intercept, tuple(float(x) for x in coefficients))
 
     def log_terms(self, panel: Panel, rows: IntArray, symbol: IntArray) -> FloatArray:
         """(n, K) ln v_{t,k} at `rows`. `symbol`: position of each row of the panel among the trained symbols."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from midas_ray.dataset.final_period import FinalPeriod, require_before
 from midas_ray.dataset.panel import IntArray, Panel
 from midas_ray.dataset.splits import Split
 from midas_ray.dataset.volatility import HAR_WINDOWS
 from midas_ray.dataset.windows import require_windows, window_origins
 from midas_ray.errors import TooFewRowsError, UsageError
-from midas_ray.dataset.final_period import FinalPeriod, require_before
 from midas_ray.evaluate.folds import CALIBRATION_SHARE, VALIDATION_SHARE, FoldPlan, plan_fold
 from midas_ray.evaluate.judge import Forecasts
 from midas_ray.features.registry import FEATURES

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midas_ray.dataset.columns import ColumnChoice, choose_columns
+from midas_ray.dataset.final_period import FinalPeriod, require_before
 from midas_ray.dataset.panel import Panel
 from midas_ray.dataset.splits import Split, stride_origins, time_split, walk_forward
 from midas_ray.dataset.volatility import HarVolatility
 from midas_ray.dataset.windows import require_windows, targets_bps, window_origins
 from midas_ray.errors import TooFewRowsError
-from midas_ray.dataset.final_period import FinalPeriod, require_before
 from midas_ray.evaluate.judge import REGIMES, Forecasts, delivered_form
 from midas_ray.evaluate.outcome import FoldRecord, Part
 from midas_ray.forecast.baselines import TFT, Task, fit_baseline
@@ -124,7 +124,9 @@ def plan_final(panel: Panel, input_length: int, output_length: int, final: Final
     parts = time_split(
         panel, before, VALIDATION_SHARE, panel.bucket_us / span, output_length, calibration_share=CALIBRATION_SHARE
     )
-    return plan_fold(panel, 1, Split(parts.train, parts.validation, parts.calibration, inside), input_length, output_length)
+    return plan_fold(
+        panel, 1, Split(parts.train, parts.validation, parts.calibration, inside), input_length, output_length
+    )
 
 
 def _origins_by_price(panel: Panel, input_length: int, output_length: int, final: FinalPeriod | None) -> Int:
@@ -236,7 +238,9 @@ def count_parameters(fitted: Fitted) -> int:
     return sum(int(weight.numel()) for weight in fitted.weights.values())
 
 
-def assemble(panel: Panel, plan: FoldPlan, results: Sequence[FittedForecasts], quantiles: tuple[float, ...]) -> FoldResult:
+def assemble(
+    panel: Panel, plan: FoldPlan, results: Sequence[FittedForecasts], quantiles: tuple[float, ...]
+) -> FoldResult:
     """Put the forecasters of one fold side by side, calibrated on its calibration part.
 
     The first name is the judged one; several seeds of it become the mean of their quantiles. Test origins at which any
@@ -249,9 +253,7 @@ def assemble(panel: Panel, plan: FoldPlan, results: Sequence[FittedForecasts], q
     raw = {name: _mean_of_seeds([r.test_nHQ for r in results if r.name == name]) for name in names}
     fitted_on = {name: _mean_of_seeds([r.calibration_nHQ for r in results if r.name == name]) for name in names}
     brought = {result.name: result.conformal for result in results}
-    conformal = {
-        name: brought[name] or _conformal(actual["calibration"], fitted_on[name], quantiles) for name in names
-    }
+    conformal = {name: brought[name] or _conformal(actual["calibration"], fitted_on[name], quantiles) for name in names}
     judged = names[0]
     known = np.isfinite(np.sum([forecast.sum(axis=(1, 2)) for forecast in raw.values()], axis=0))
     if not known.any():
@@ -274,9 +276,7 @@ def assemble(panel: Panel, plan: FoldPlan, results: Sequence[FittedForecasts], q
         regime=_regimes(panel, split.train, origins, horizon),
         actual_nH=actual["test"],
         raw_nHQ=raw,
-        calibrated_nHQ={
-            name: conformal[name].apply(raw[name].astype(np.float64)).astype(np.float32) for name in names
-        },
+        calibrated_nHQ={name: conformal[name].apply(raw[name].astype(np.float64)).astype(np.float32) for name in names},
         adaptive_nHQ={judged: adaptive.astype(np.float32)},
     )
     judged_results = [result for result in results if result.name == judged]
@@ -312,9 +312,10 @@ def _regimes(panel: Panel, train: Int, origins: Int, horizon: int) -> Int:
     volatility = HarVolatility.fit(panel, train, horizon)
 
     def sigma(rows: Int) -> Float:
-        return volatility.sigma_bps(volatility.log_terms(panel, rows, panel.symbol_index)) / np.array(
-            volatility.typical_bps
-        )[panel.symbol_index[rows]]
+        return (
+            volatility.sigma_bps(volatility.log_terms(panel, rows, panel.symbol_index))
+            / np.array(volatility.typical_bps)[panel.symbol_index[rows]]
+        )
 
     thresholds = np.quantile(sigma(train), np.arange(1, len(REGIMES)) / len(REGIMES))
     return np.searchsorted(thresholds, sigma(origins), side="right")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from midas_ray.dataset.columns import ColumnChoice
+from midas_ray.dataset.final_period import FinalPeriod
 from midas_ray.dataset.panel import IntArray, Panel
 from midas_ray.dataset.splits import Split, time_split
 from midas_ray.dataset.windows import require_windows, window_origins
 from midas_ray.errors import TooFewRowsError
-from midas_ray.dataset.final_period import FinalPeriod
 from midas_ray.evaluate.folds import FittedForecasts, FoldPlan, count_parameters
 from midas_ray.features.registry import FEATURES
 from midas_ray.forecast.baselines import TFT

@@ -6,9 +6,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from midas_ray.dataset.final_period import FinalPeriod
 from midas_ray.dataset.panel import Panel
 from midas_ray.evaluate import significance
-from midas_ray.dataset.final_period import FinalPeriod
 from midas_ray.evaluate.final_period import Opening
 from midas_ray.evaluate.judge import Forecasts, Scores, score
 from midas_ray.evaluate.trading import TradingResult, trade

@@ -72,7 +72,9 @@ def backtest(settings: Backtest, fit: Fit | None = None) -> int:
     place = outputs.destination(settings.data_dir, settings.output)
     storage = Storage.of(settings)
     fees_of(settings, settings.venue)
-    judged = _judge_loaded(settings, settings.model, storage) if settings.model else _walk_forward(settings, storage, fit)
+    judged = (
+        _judge_loaded(settings, settings.model, storage) if settings.model else _walk_forward(settings, storage, fit)
+    )
     outcome = _conclude(judged)
     outputs.write(outcome, place)
     if outcome.final.opened_now:
@@ -152,9 +154,7 @@ def _walk_forward(settings: Backtest, storage: Storage, fit: Fit | None) -> _Jud
     if final.opened_now and final.period is not None:
         plans = [plan_final(panel, length, horizons, final.period)]
     elif settings.cross_validation == "combinatorial":
-        combinatorial = plan_combinatorial(
-            panel, length, horizons, settings.groups, settings.test_groups, final.period
-        )
+        combinatorial = plan_combinatorial(panel, length, horizons, settings.groups, settings.test_groups, final.period)
         plans = combinatorial.plans
     else:
         plans = plan_folds(panel, length, horizons, settings.folds, final.period)
@@ -186,7 +186,8 @@ def _run(
         finished += 1
         seed = f" (seed {result.seed})" if result.name == TFT and seeds > 1 else ""
         err.print(
-            f"fold {plan.number} {result.name}{seed} done ({finished} of {tasks}): {result.note}, {result.seconds:.0f} s"
+            f"fold {plan.number} {result.name}{seed} done ({finished} of {tasks}): {result.note}, "
+            f"{result.seconds:.0f} s"
         )
 
     windows = ", ".join(f"{len(plan.split.train)}+{len(plan.split.test)}" for plan in plans)
@@ -204,7 +205,9 @@ def _judge_loaded(settings: Backtest, model: str, storage: Storage) -> _Judged:
     from midas_ray.forecast.forecaster import Forecaster
 
     if settings.forecasters[0] != TFT:
-        raise UsageError(f"--forecasters {','.join(settings.forecasters)}: expected tft first, which --model stands for")
+        raise UsageError(
+            f"--forecasters {','.join(settings.forecasters)}: expected tft first, which --model stands for"
+        )
     forecaster = Forecaster.load(Path(model))
     symbols = settings.symbols or forecaster.normalizer.symbols
     panel = load_panel(storage, settings.venue, symbols)
@@ -270,4 +273,3 @@ def _opening(outcome: Outcome) -> Opening:
         pooled_skill={name: float(over.pooled.value) for name, over in outcome.scores.skill.items()},
         again=outcome.final.earlier is not None,
     )
-

@@ -8,6 +8,7 @@ are summed to steps of an eighth of a block, which changes no interval that was 
 Legend: n origins, T distinct moments, K columns, B resamples, M models.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -88,12 +89,8 @@ def resampled_sums(sums_TK: Float, length: int, resamples: int = RESAMPLES, seed
     drawn = bootstrap.bootstrap(resamples)
     totals = np.empty((resamples, sums_TK.shape[1]))
     for first in range(0, resamples, _CHUNK):
-        counts = np.stack(
-            [
-                np.bincount(positional[0], minlength=len(steps))
-                for (positional, _), _ in zip(drawn, range(min(_CHUNK, resamples - first)), strict=False)
-            ]
-        ).astype(np.float64)
+        drawn_now = itertools.islice(drawn, min(_CHUNK, resamples - first))
+        counts = np.stack([np.bincount(data[0], minlength=len(steps)) for data, _ in drawn_now]).astype(np.float64)
         # The last step may be shorter than the others: each resample is brought back to T moments.
         share = len(sums_TK) / (counts @ moments)
         totals[first : first + len(counts)] = (counts @ steps) * share[:, None]

@@ -1,12 +1,12 @@
 """Conformal calibration of quantile forecasts: fitted on a stretch that training never saw.
 
 Each quantile is moved on its own (the asymmetric form of Romano, Patterson and Candès 2019, "Conformalized quantile
-regression"), per horizon, by an offset in units of the forecast's own width, so that a quiet and a wild market share one
-calibration. On exchangeable data the moved quantile tau holds at least a share tau (above the median; at most, below
-it) whatever the forecast. Returns of overlapping windows are not exchangeable and markets change: the guarantee becomes
-an approximation, which is why coverage is always reported with its interval, and why there is an adaptive form (Gibbs and
-Candès 2021, "Adaptive conformal inference under distribution shift") whose level follows the outcomes as they become
-known.
+regression"), per horizon, by an offset in units of the forecast's own width, so that a quiet and a wild market share
+one calibration. On exchangeable data the moved quantile tau holds at least a share tau (above the median; at most,
+below it) whatever the forecast. Returns of overlapping windows are not exchangeable and markets change: the guarantee
+becomes an approximation, which is why coverage is always reported with its interval, and why there is an adaptive form
+(Gibbs and Candès 2021, "Adaptive conformal inference under distribution shift") whose level follows the outcomes as
+they become known.
 
 Legend: n origins, H horizons, Q quantiles, G levels of the table of scores, S symbols. Returns in bps.
 """

@@ -82,7 +82,7 @@ class Forecaster:
     def predict(
         self, panel: Panel, origins: IntArray, device: str | torch.device | None = None
     ) -> npt.NDArray[np.float64]:
-        """(w, H, Q) quantiles of 1e4 ln(P_{t+h}/P_t), bps, calibrated where the model has a calibration; never crossing.
+        """(w, H, Q) quantiles of 1e4 ln(P_{t+h}/P_t), bps, calibrated where the model was, never crossing.
 
         `origins` are rows of the panel from `window_origins(..., self.columns)`; what comes after them is not read.
         `device`: a GPU where there is one unless given. Raises DataError for another kind of panel or null inputs.
@@ -111,9 +111,7 @@ class Forecaster:
             for x, _ in batch_loader(windows, InOrder(len(windows), PREDICT_BATCH)):
                 yield network({name: tensor.to(place) for name, tensor in x.items()})
 
-    def interpret(
-        self, panel: Panel, origins: IntArray, device: str | torch.device | None = None
-    ) -> Interpretation:
+    def interpret(self, panel: Panel, origins: IntArray, device: str | torch.device | None = None) -> Interpretation:
         """Variable importance and attention over at most MOST_INTERPRETED of these windows, evenly drawn."""
         self.check_panel(panel)
         few = origins[np.unique(np.linspace(0, len(origins) - 1, MOST_INTERPRETED).astype(np.int64))]

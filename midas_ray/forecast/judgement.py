@@ -66,7 +66,9 @@ class Judgement:
             losses = {
                 name: pinball_loss_bps(self.actual_wH[both], forecast[both], np.array(self.quantiles)).mean(axis=0)
                 for name, forecast in (
-                    ("model", self.model_wHQ), ("model_raw", self.raw_wHQ), ("baseline", self.baseline_wHQ)
+                    ("model", self.model_wHQ),
+                    ("model_raw", self.raw_wHQ),
+                    ("baseline", self.baseline_wHQ),
                 )
             }
             means = {name: float(loss.mean()) for name, loss in losses.items()}

@@ -9,14 +9,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midas_ray.dataset.panel import Panel
-from midas_ray.dataset.windows import targets_bps
+from midas_ray.dataset.windows import targets_bps, window_origins
+from midas_ray.evaluate.judge import Forecasts
 from midas_ray.features.registry import POSITION
+from midas_ray.forecast.interpretation import Interpretation
 from midas_ray.settings import NetworkSettings
 from tests.dataset.synthetic import BUCKET_US, START_US, rebuilt, synthetic_panel
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 QUANTILES_Q = np.array([0.1, 0.5, 0.9])
+
+
+def forecasts_of(
+    panel: Panel, by_name: dict[str, Float], horizon: int = 10, quantiles_Q: Float = QUANTILES_Q, **changes: Any
+) -> Forecasts:
+    """Every forecaster says the same (H, Q), or its own (n, H, Q), at all origins, in all forms; judged: the first."""
+    origins = window_origins(panel, 10, horizon, ())
+    shape = (len(origins), horizon, len(quantiles_Q))
+    said = {name: np.broadcast_to(forecast, shape).astype(np.float32) for name, forecast in by_name.items()}
+    judged = next(iter(said))
+    values: dict[str, Any] = {
+        "judged": judged,
+        "quantiles_Q": quantiles_Q,
+        "origins": origins,
+        "ts_us": panel.ts_us[origins],
+        "symbol_index": panel.symbol_index[origins],
+        "fold": np.ones(len(origins), dtype=np.int64),
+        "regime": np.arange(len(origins)) // 100 % 3,
+        "actual_nH": targets_bps(panel, origins, horizon),
+        "raw_nHQ": said,
+        "calibrated_nHQ": said,
+        "adaptive_nHQ": {judged: said[judged]},
+    }
+    return Forecasts(**(values | changes))
 
 
 def price_panel(
@@ -92,6 +118,11 @@ class Linear:
     def predict(self, panel: Panel, origins: Int, device: str | None = None) -> Float:  # noqa: ARG002
         x = panel.column("ofi")[origins]
         return x[:, None, None] * self.slope_H[:, None] + self.quantiles_HQ
+
+    def interpret(self, panel: Panel, origins: Int, device: str | None = None) -> Interpretation:  # noqa: ARG002
+        return Interpretation(
+            len(origins), {"ofi": 0.9, "volume": 0.1}, {"hour_sin": 1.0}, {"symbol": 1.0}, (0.1,) * 10
+        )
 
 
 def fit_linear(

@@ -18,7 +18,7 @@ def small_network(**changes: object) -> NetworkSettings:
     """Hidden 8, 6 buckets in, 2 out."""
     values: dict[str, object] = {
         "input_length": LENGTH, "output_length": HORIZON, "hidden_dim": 8, "n_heads": 1, "dropout": 0.0,
-        "epochs": 2, "batch_size": 64, "learning_rate": 0.01,
+        "epochs": 2, "batch_size": 64, "learning_rate": 0.01, "quantiles": (0.1, 0.5, 0.9),
     }  # fmt: skip
     return NetworkSettings(**(values | changes))
 

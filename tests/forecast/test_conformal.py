@@ -25,14 +25,14 @@ def market(n: int, seed: int = 0, horizons: int = 2) -> tuple[Float, Float]:
 
 def test_offsets_by_hand() -> None:
     """Widths are 1 and quantiles 0: scores are the outcomes 1 ... 99."""
-    raw = np.zeros((99, 1, 3)) + [-0.5, 0.0, 0.5]
+    raw = np.tile([-0.5, 0.0, 0.5], (99, 1, 1))
     actual = np.random.default_rng(0).permutation(np.arange(1.0, 100.0))[:, None]
     found = Conformal.fit(actual, raw, TAUS).offsets[0]
     np.testing.assert_allclose(found, [10 + 0.5, 50.0, 90 - 0.5])
 
 
 def test_finite_samples_err_on_the_outer_side() -> None:
-    raw = np.zeros((20, 1, 3)) + [-0.5, 0.0, 0.5]
+    raw = np.tile([-0.5, 0.0, 0.5], (20, 1, 1))
     found = Conformal.fit(np.arange(1.0, 21.0)[:, None], raw, TAUS).offsets[0]
     np.testing.assert_allclose(found[[0, 2]], [2 + 0.5, 19 - 0.5])
 
@@ -47,15 +47,15 @@ def test_offsets_equal_those_of_mapie() -> None:
             self.value = value
             self.fitted_ = True
 
-        def fit(self, X: Float, y: Float) -> "Constant":  # noqa: N803 (scikit-learn's name)
+        def fit(self, X: Float, y: Float) -> "Constant":  # noqa: ARG002
             return self
 
-        def predict(self, X: Float) -> Float:  # noqa: N803
+        def predict(self, X: Float) -> Float:
             return np.full(len(X), self.value)
 
     n = 157
     actual = np.random.default_rng(3).standard_normal(n) * 2 + 0.3
-    raw = np.zeros((n, 1, 3)) + [-0.5, 0.0, 0.5]
+    raw = np.tile([-0.5, 0.0, 0.5], (n, 1, 1))
     oracle = ConformalizedQuantileRegressor(
         [Constant(-0.5), Constant(0.5), Constant(0.0)], confidence_level=0.8, prefit=True
     )

@@ -8,11 +8,12 @@ from midas_ray.dataset.panel import Panel
 from midas_ray.dataset.windows import targets_bps
 from midas_ray.errors import DataError, TooFewRowsError
 from midas_ray.features.nulls import NullKind
-from midas_ray.forecast.baselines import trailing_quantiles_bps
-from midas_ray.forecast.fitting import QUANTILES, Schedule, fit, new_module, prepare
+from midas_ray.forecast.baselines.trailing import trailing_quantiles_bps
+from midas_ray.forecast.fitting import Schedule, fit, new_module, prepare
 from midas_ray.forecast.forecaster import Forecaster
 from midas_ray.forecast.progress import TrainingProgress
 from midas_ray.forecast.scores import pinball_loss_bps
+from midas_ray.settings import REPORTED_QUANTILES as QUANTILES
 from tests.dataset.synthetic import rebuilt, synthetic_panel, with_nulls
 from tests.forecast.planted import COLUMNS, HORIZON, planted_panel, small_network, split_of
 
@@ -32,9 +33,9 @@ def loss_against_baseline(panel: Panel, forecaster: Forecaster, origins: np.ndar
 
 
 def test_a_planted_signal_is_learnt(tmp_path: Path) -> None:
-    panel = planted_panel()
+    panel = planted_panel(1600)
     split = split_of(panel)
-    forecaster = fit(panel, split.train, split.validation, small_network(epochs=12), tmp_path, columns=COLUMNS)
+    forecaster = fit(panel, split.train, split.validation, small_network(epochs=15), tmp_path, columns=COLUMNS)
     share = loss_against_baseline(panel, forecaster, split.test)
     assert share[0] < 0.5  # the next move is known up to a tenth
     assert share[1] < 0.9  # half of the variance of two moves is known

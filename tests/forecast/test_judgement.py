@@ -11,7 +11,7 @@ def judgement() -> Judgement:
     """Two windows, two horizons, all numbers by hand; the second window has no baseline."""
     model = np.array([[[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0]], [[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0]]])
     baseline = np.stack([model[0] * 2, np.full((2, 3), np.nan)])
-    return Judgement(np.array([3, 4]), np.array([[0.5, -3.0], [0.0, 9.0]]), model, baseline, QUANTILES)
+    return Judgement(np.array([3, 4]), np.array([[0.5, -3.0], [0.0, 9.0]]), model, model.copy(), baseline, QUANTILES)
 
 
 def test_metrics_by_hand() -> None:
@@ -40,7 +40,7 @@ def test_a_market_that_stands_still_has_no_skill_to_speak_of() -> None:
 def test_predictions_are_one_row_a_window_horizon_and_quantile() -> None:
     panel = synthetic_panel(10)
     table = judgement().predictions(panel)
-    assert table.column_names == ["ts", "symbol", "horizon", "quantile", "value_bps", "price", "actual_bps"]
+    assert table.column_names == ["ts", "symbol", "horizon", "quantile", "value_bps", "raw_bps", "price", "actual_bps"]
     assert table.num_rows == 12
     row = {name: table.column(name)[5] for name in table.column_names}
     assert row["ts"].value == START_US + 4 * 60_000_000

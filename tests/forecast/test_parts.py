@@ -18,7 +18,7 @@ def test_parts_say_what_was_left_out_and_what_it_cost() -> None:
     said = "\n".join(parts.sentences())
     assert "basis_bps (absent: the data has none)" in said
     assert "158 windows of 188 that the prices allow, from 200 rows: warm-up costs 30 rows, gaps 0" in said
-    assert "train      109 windows, 2026-01-05T00:40:00 to 2026-01-05T02:28:00 UTC" in said
+    assert "train       89 windows, 2026-01-05T00:40:00 to 2026-01-05T02:08:00 UTC" in said
 
 
 def test_columns_are_judged_before_the_test_part() -> None:

@@ -161,4 +161,3 @@ def _random_entries(
     own = 0.01 * float((trades.size * trades.net_bps).sum()) / (horizon * symbols)
     lower, upper = np.percentile(pct, [2.5, 97.5])
     return RandomEntries(float(pct.mean()), float(lower), float(upper), float((pct >= own).mean()))
-

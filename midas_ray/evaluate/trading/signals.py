@@ -19,6 +19,10 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 
+_ROUNDING_BPS = 1e-6
+"""Less than this is no edge, but rounding."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signals:
     """Decisions at every origin, arrays (n,)."""
@@ -55,7 +59,7 @@ def probability_above(forecast_nQ: Float, quantiles_Q: Float, level_n: Float) ->
 
 def decide(forecast_nQ: Float, quantiles_Q: Float, cost_n: Float, settings: TradingSettings) -> Signals:
     """Decisions on forecasts of the last horizon, given each round trip's cost; none where the cost is NaN."""
-    hurdle = cost_n + settings.threshold_bps
+    hurdle = cost_n + settings.threshold_bps + _ROUNDING_BPS
     if settings.rule == "median":
         expected = forecast_nQ[:, int(np.argmin(np.abs(quantiles_Q - 0.5)))]
         wanted = np.abs(expected) > hurdle

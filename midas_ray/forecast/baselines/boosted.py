@@ -109,6 +109,4 @@ def _design(inputs: OriginInputs, panel: Panel, origins: Int, horizons: tuple[in
     """Rows of all origins at the first horizon, then at the second, ...: symbol, horizon, inputs."""
     x = inputs.at(panel, origins)
     symbol = inputs.symbol(panel, origins)
-    return np.concatenate(
-        [np.column_stack([symbol, np.full(len(origins), float(horizon)), x]) for horizon in horizons]
-    )
+    return np.concatenate([np.column_stack([symbol, np.full(len(origins), float(horizon)), x]) for horizon in horizons])

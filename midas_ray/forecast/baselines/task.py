@@ -47,7 +47,7 @@ class Task:
     threads: int = 1
 
     @property
-    def quantiles_Q(self) -> Float:  # noqa: N802 (Q: the axis)
+    def quantiles_Q(self) -> Float:
         return np.array(self.quantiles)
 
     @property
