@@ -33,6 +33,8 @@ COMMANDS: dict[str, Command] = {
     "validate": Command(settings.Validate, "midas_ray.quality.run:validate"),
     "train": Command(settings.Train, "midas_ray.forecast.run:train"),
     "tensorboard": Command(settings.Tensorboard, "midas_ray.forecast.run:tensorboard"),
+    "forecast": Command(settings.Forecast, "midas_ray.forecast.live.run:forecast"),
+    "models": Command(settings.Models, "midas_ray.registry.run:models"),
     "backtest": Command(settings.Backtest, "midas_ray.evaluate.run:backtest"),
     "clean-data": Command(settings.CleanData, "midas_ray.retention.run:clean_data"),
 }

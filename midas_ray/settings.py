@@ -605,6 +605,31 @@ class Backtest(
     gpus: int | None = Field(None, ge=0, description="GPUs shared by the folds; empty = as many as Ray finds; 0 = CPU")
 
 
+class Forecast(SelectedSymbolSettings, FeatureSettings, BookSettings, RaySettings, ModelSettings, FlagSettings):
+    """Forecast the next buckets as each one closes, from what is being collected; score it when the future arrives."""
+
+    flags_only: ClassVar[frozenset[str]] = frozenset({"duration"})
+
+    model: str | None = Field(
+        None, description="model folder; empty = the promoted one in MODEL_DIR, else the latest; a new one is taken up"
+    )
+    duration: DurationS | None = Field(None, gt=0, description="how long: 60s, 10m, 24h; empty = until stopped")
+
+
+class Models(ModelSettings, SelectedSymbolSettings, FlagSettings):
+    """Trained models: list them, promote one for live forecasts, compare two on the same rows."""
+
+    flags_only: ClassVar[frozenset[str]] = frozenset({"json"})
+
+    action: CliPositionalArg[Literal["list", "promote", "compare"]] = Field(description="what to do")
+    runs: CliPositionalArg[list[str]] = Field(
+        [], description="runs (folders under MODEL_DIR): one to promote, two to compare"
+    )
+    as_json: bool = Field(
+        False, validation_alias=AliasChoices("json", "as_json"), description="print JSON, for other programs"
+    )
+
+
 class Demo(MidasSettings):
     """Everything end to end against the simulated exchange; prints where the reports are."""
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import xxhash
 
 from midas_ray.errors import CorruptFileError, DataError, SchemaError, UsageError
 from midas_ray.features.nulls import NullKind
@@ -72,6 +74,13 @@ class Panel:
             symbol_index=np.searchsorted(kept, self.symbol_index[rows]),
             **{name: getattr(self, name)[rows] for name in per_row},
         )
+
+    def digest(self) -> str:
+        """Of all times, values and kinds: the same data, the same digest."""
+        digest = xxhash.xxh3_128()
+        for array in (self.ts_us, self.symbol_index, self.values, self.kinds):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
     def positions(self, names: tuple[str, ...]) -> IntArray:
         """(k,) positions of `names` among the features."""
@@ -160,10 +169,10 @@ def _read_block(storage: Storage, path: str) -> _Block:
     return _Block(ts_us, values, kinds)
 
 
-def _chosen_files(storage: Storage, venue: str, symbols: tuple[str, ...]) -> dict[str, list[str]]:
+def _chosen_files(storage: Storage, venue: str, symbols: tuple[str, ...], since: date | None) -> dict[str, list[str]]:
     files: dict[str, list[str]] = {}
     for partition, paths in storage.partitions("features").items():
-        if partition.venue == venue:
+        if partition.venue == venue and (since is None or partition.date >= since):
             files.setdefault(partition.symbol, []).extend(path for path in paths if is_own("features", path))
     files = {symbol: paths for symbol, paths in sorted(files.items()) if paths}
     if not files:
@@ -197,13 +206,13 @@ def _symbol_blocks(storage: Storage, files: dict[str, list[str]]) -> Iterator[_B
         )
 
 
-def load_panel(storage: Storage, venue: str, symbols: tuple[str, ...] = ()) -> Panel:
-    """The feature rows of `symbols` (empty = all that have features).
+def load_panel(storage: Storage, venue: str, symbols: tuple[str, ...] = (), since: date | None = None) -> Panel:
+    """The feature rows of `symbols` (empty = all that have features), from the day `since` on.
 
     Raises DataError where there are none, UsageError for an unknown symbol, SchemaError for another schema version or
     mixed bucket lengths or price sources, CorruptFileError for a damaged file: one line each.
     """
-    files = _chosen_files(storage, venue, symbols)
+    files = _chosen_files(storage, venue, symbols, since)
     header = _read_headers(storage, [path for paths in files.values() for path in paths])
     blocks = list(_symbol_blocks(storage, files))
     arrays: dict[str, Any] = {

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from midas_ray.dataset.final_period import FinalPeriod
@@ -138,9 +137,6 @@ class Outcome:
 
 def data_used(panel: Panel, code_version: str) -> DataUsed:
     """Spans, gaps and a digest of a panel."""
-    digest = xxhash.xxh3_128()
-    for array in (panel.ts_us, panel.symbol_index, panel.values, panel.kinds):
-        digest.update(np.ascontiguousarray(array).data)
     found = {}
     for index, symbol in enumerate(panel.symbols):
         own = panel.symbol_index == index
@@ -152,7 +148,7 @@ def data_used(panel: Panel, code_version: str) -> DataUsed:
             last_us=int(ts_us[-1]),
             missing_rows=buckets - int(np.isfinite(panel.price[own]).sum()),
         )
-    return DataUsed(symbols=found, digest=digest.hexdigest(), code_version=code_version)
+    return DataUsed(symbols=found, digest=panel.digest(), code_version=code_version)
 
 
 def conclude(

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from midas_ray import __version__
+from midas_ray.code_version import code_version
 from midas_ray.features.registry import FEATURE_SCHEMA_VERSION
 from midas_ray.forecast.batches import decoder_reals, encoder_reals
 from midas_ray.forecast.forecaster import Forecaster
@@ -20,6 +21,9 @@ from midas_ray.forecast.parts import Parts
 from midas_ray.forecast.progress import TrainingProgress
 from midas_ray.settings import Train
 from midas_ray.storage import Storage
+
+CODE = ("features", "dataset", "forecast", "forecast/baselines")
+"""Packages whose sources a model depends on."""
 
 
 def write_documents(
@@ -91,4 +95,8 @@ def _config(run_id: str, values: Train, parts: Parts) -> dict[str, Any]:
         "data_dir": Storage.of(values).shown_path(),  # whole, so that retention finds it, and without credentials
         "symbols": list(parts.panel.symbols),
         "symbols_left_out": list(parts.symbols_left_out),
+        "lineage": {
+            "code_version": code_version(*CODE),
+            "data_digest": parts.panel.digest(),
+        },
     }

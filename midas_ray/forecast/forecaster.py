@@ -94,31 +94,17 @@ class Forecaster:
         self, panel: Panel, origins: IntArray, device: str | torch.device | None = None
     ) -> npt.NDArray[np.float64]:
         """As `predict`, before calibration."""
-        self.check_panel(panel)
-        windows = WindowSet.cut(panel, origins, self.normalizer, with_targets=False)
-        batches = [out["prediction"].cpu().numpy().astype(np.float64) for out in self._outputs(windows, device)]
-        shape = (0, self.output_length, len(self.quantiles))
-        scaled = np.concatenate([np.empty(shape), *batches])
-        return np.sort(scaled * windows.target_scale_bps[:, :, None], axis=2)
-
-    def _outputs(self, windows: WindowSet, device: str | torch.device | None) -> Iterator[Any]:
-        """What the network gives for each batch of windows, in order."""
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        network = build_network(self.architecture)
-        network.load_state_dict(self.weights)
-        network.to(place).eval()
-        with torch.inference_mode():
-            for x, _ in batch_loader(windows, InOrder(len(windows), PREDICT_BATCH)):
-                yield network({name: tensor.to(place) for name, tensor in x.items()})
+        return Predictor(self, device).predict_raw(panel, origins)
 
     def interpret(self, panel: Panel, origins: IntArray, device: str | torch.device | None = None) -> Interpretation:
         """Variable importance and attention over at most MOST_INTERPRETED of these windows, evenly drawn."""
         self.check_panel(panel)
         few = origins[np.unique(np.linspace(0, len(origins) - 1, MOST_INTERPRETED).astype(np.int64))]
         windows = WindowSet.cut(panel, few, self.normalizer, with_targets=False)
-        network = build_network(self.architecture)
+        predictor = Predictor(self, device)
+        network = predictor.network
         sums: dict[str, npt.NDArray[np.float64]] = {}
-        for out in self._outputs(windows, device):
+        for out in predictor.outputs(windows):
             for name, weights in network.interpret_output(out).items():
                 if not name.endswith("histogram"):
                     total = weights.sum(dim=0).double().cpu().numpy()
@@ -198,3 +184,39 @@ class Forecaster:
             fit_end_us=stored["fit_end_us"],
             calibration=None if stored["calibration"] is None else Conformal.from_dict(stored["calibration"]),
         )
+
+
+class Predictor:
+    """A model's network, built once, for many predictions.
+
+    `device`: a GPU where there is one unless given.
+    """
+
+    def __init__(self, forecaster: Forecaster, device: str | torch.device | None = None) -> None:
+        self.forecaster = forecaster
+        self._place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.network = build_network(forecaster.architecture)
+        self.network.load_state_dict(forecaster.weights)
+        self.network.to(self._place).eval()
+
+    def predict(self, panel: Panel, origins: IntArray) -> npt.NDArray[np.float64]:
+        """As `Forecaster.predict`."""
+        raw = self.predict_raw(panel, origins)
+        calibration = self.forecaster.calibration
+        return raw if calibration is None else calibration.apply(raw)
+
+    def predict_raw(self, panel: Panel, origins: IntArray) -> npt.NDArray[np.float64]:
+        """As `Forecaster.predict_raw`."""
+        forecaster = self.forecaster
+        forecaster.check_panel(panel)
+        windows = WindowSet.cut(panel, origins, forecaster.normalizer, with_targets=False)
+        batches = [out["prediction"].cpu().numpy().astype(np.float64) for out in self.outputs(windows)]
+        shape = (0, forecaster.output_length, len(forecaster.quantiles))
+        scaled = np.concatenate([np.empty(shape), *batches])
+        return np.sort(scaled * windows.target_scale_bps[:, :, None], axis=2)
+
+    def outputs(self, windows: WindowSet) -> Iterator[Any]:
+        """What the network gives for each batch of windows, in order."""
+        with torch.inference_mode():
+            for x, _ in batch_loader(windows, InOrder(len(windows), PREDICT_BATCH)):
+                yield self.network({name: tensor.to(self._place) for name, tensor in x.items()})

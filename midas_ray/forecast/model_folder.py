@@ -11,6 +11,8 @@ from pathlib import Path
 from midas_ray.errors import StorageError
 
 LATEST = "latest"
+PROMOTED = "promoted"
+"""The model that forecasts live, where one was promoted."""
 
 
 def new_run_id() -> str:
@@ -37,7 +39,7 @@ def model_folder(model_dir: Path, run_id: str) -> Iterator[Path]:
     try:
         yield temporary
         temporary.rename(model_dir / run_id)
-        _point_latest(model_dir, run_id)
+        point(model_dir, LATEST, run_id)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
@@ -45,8 +47,17 @@ def model_folder(model_dir: Path, run_id: str) -> Iterator[Path]:
         raise
 
 
-def _point_latest(model_dir: Path, run_id: str) -> None:
-    link = model_dir / f".tmp-{LATEST}-{os.getpid()}"
+def point(model_dir: Path, name: str, run_id: str) -> None:
+    """Let model_dir/name be the run, from one moment to the next."""
+    link = model_dir / f".tmp-{name}-{os.getpid()}"
     link.unlink(missing_ok=True)
     link.symlink_to(run_id)
-    link.replace(model_dir / LATEST)
+    link.replace(model_dir / name)
+
+
+def in_use(model_dir: Path) -> Path | None:
+    """The folder of the promoted model, else of the latest; None where there is none."""
+    for name in (PROMOTED, LATEST):
+        if (model_dir / name).exists():
+            return (model_dir / name).resolve()
+    return None

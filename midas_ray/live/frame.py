@@ -1,6 +1,7 @@
 """What was published, as a table: the last revision of each bucket, in the columns of batch's features."""
 
 import re
+from datetime import date
 
 import numpy as np
 import polars as pl
@@ -9,10 +10,19 @@ from midas_ray.errors import UsageError
 from midas_ray.features.registry import FEATURES
 from midas_ray.features.table import FeatureRows, to_table
 from midas_ray.live.publication import Publication
-from midas_ray.live.record import file_suffix, read_lines
+from midas_ray.live.record import TABLE, file_suffix, read_lines
 from midas_ray.storage import Storage
 
 _BUCKET = re.compile(r"-(\d+)ms\.jsonl$")
+
+
+def last_publications(storage: Storage, venue: str, symbol: str, bucket_us: int, since: date) -> list[Publication]:
+    """The last publication of each bucket of this length, of days from `since` on, in order. Raises DataError."""
+    last: dict[int, Publication] = {}
+    for path in storage.list_files(f"{TABLE}/venue={venue}/symbol={symbol}", file_suffix(bucket_us)):
+        if path.partition("/date=")[2][:10] >= since.isoformat():
+            last |= {each.ts_us: each for each in read_lines(storage.read_bytes(path), path)}
+    return [last[ts_us] for ts_us in sorted(last)]
 
 
 def live_frame(storage: Storage, paths: list[str], symbol: str, time_bucket_ms: int | None) -> pl.DataFrame:

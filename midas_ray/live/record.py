@@ -36,6 +36,10 @@ def read_lines(data: bytes, name: str) -> list[Publication]:
         raise DataError(f"{name}: expected lines of live features, found: {error}; move the file away") from None
 
 
+class AlreadyPublishedError(UsageError):
+    """Another process publishes a symbol's live features."""
+
+
 @contextlib.contextmanager
 def claimed(root: Path, venue: str, symbols: Iterable[str]) -> Iterator[None]:
     """Inside the block this process alone publishes these symbols under `root`. Raises UsageError, StorageError."""
@@ -52,7 +56,7 @@ def claimed(root: Path, venue: str, symbols: Iterable[str]) -> Iterator[None]:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UsageError(
+                raise AlreadyPublishedError(
                     f"{symbol}: another midas features --live already publishes it under {root}; stop that one, or "
                     "choose other --symbols"
                 ) from None

@@ -1,0 +1,1 @@
+"""Forecasts as buckets close: history, model, record, scores."""

@@ -1,0 +1,111 @@
+"""`midas forecast`: a line for every bucket of every symbol, until --duration has passed, Ctrl-C or SIGTERM."""
+
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from midas_ray import console, settings
+from midas_ray.forecast.forecaster import Forecaster
+from midas_ray.forecast.live.models import ModelInUse
+from midas_ray.forecast.live.record import ForecastLine
+from midas_ray.forecast.live.session import ForecastSession
+from midas_ray.forecast.live.source import Source, open_source
+from midas_ray.live.features import POLL_S
+from midas_ray.storage import Storage
+
+
+def forecast(values: settings.Forecast) -> int:
+    """Follow live features and forecast. Gives the exit code.
+
+    Raises UsageError without a model or for a remote DATA_DIR, DataError where nothing fits the model.
+    """
+    import torch
+
+    torch.set_num_threads(1)  # a batch of a few windows: more threads only wait for each other
+    model = ModelInUse(Path(values.model_dir), Path(values.model) if values.model else None)
+    forecaster = model.predictor.forecaster
+    source, symbols, followed = open_source(_features_settings(values, forecaster))
+    stopping = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        session = ForecastSession(Storage.of(values), forecaster.venue, symbols, model, console.err.print)
+        made = "another process makes the features" if followed else "features are made here"
+        console.err.print(
+            f"forecasting {', '.join(session.symbols)} by {model.run}: {forecaster.output_length} buckets of "
+            f"{forecaster.bucket_ms / 1000:g} s ahead; {made}"
+        )
+        tally = _follow(session, source, stopping, values.duration)
+    finally:
+        source.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    console.out.print(tally.summary())
+    return 0
+
+
+def _features_settings(values: settings.Forecast, forecaster: Forecaster) -> settings.Features:
+    """Those of `midas features --live` for the model's venue and bucket, and of its symbols those being collected."""
+    symbols = values.symbols
+    if not symbols:
+        present = Storage.of(values).symbols("raw", forecaster.venue)
+        symbols = tuple(symbol for symbol in forecaster.normalizer.symbols if symbol in present)
+    shared = {name: getattr(values, name) for name in settings.Features.model_fields if hasattr(values, name)}
+    own = {"live": True, "venue": forecaster.venue, "time_bucket_ms": forecaster.bucket_ms, "symbols": symbols}
+    return settings.Features.model_construct(**{**shared, **own})
+
+
+class Tally:
+    """What a run has said, and how soon."""
+
+    def __init__(self) -> None:
+        self._delays_s: list[float] = []
+        self._made = self._revised = 0
+
+    def add(self, line: ForecastLine, closed_ns: int | None) -> None:
+        self._made += line.revision == 1
+        self._revised += line.revision > 1
+        if line.revision == 1 and closed_ns is not None:
+            self._delays_s.append((line.made_ns - closed_ns) / 1e9)
+
+    def summary(self) -> str:
+        """Counts, and how long after the close of its bucket a forecast was made."""
+        text = f"{self._made:,} forecasts, {self._revised:,} made anew"
+        if self._delays_s:
+            middle, late = np.quantile(self._delays_s, [0.5, 0.99])
+            text += f"; after the bucket's close: median {middle:.3f} s, p99 {late:.3f} s"
+        return text
+
+
+def _follow(session: ForecastSession, source: Source, stopping: threading.Event, duration_s: float | None) -> Tally:
+    tally = Tally()
+    until_s = None if duration_s is None else time.monotonic() + duration_s
+    while not stopping.is_set() and (until_s is None or time.monotonic() < until_s):
+        begun_s = time.monotonic()
+        session.renew()
+        publications = source.poll()
+        closed_ns = {
+            (each.symbol, each.ts_us): each.closed_ns for each in publications if each.closed_by in ("streams", "clock")
+        }
+        for line in session.take(publications):
+            tally.add(line, closed_ns.get((line.symbol, line.ts_us)))
+            console.out.print(line_of(line))
+        stopping.wait(max(POLL_S - (time.monotonic() - begun_s), 0.0))
+    return tally
+
+
+def line_of(line: ForecastLine) -> str:
+    """One short line: origin, symbol, price, and P10, P50, P90 of the next and of the last bucket, in bps."""
+    positions = [int(np.argmin(np.abs(np.array(line.quantiles) - tau))) for tau in (0.1, 0.5, 0.9)]
+
+    def band(horizon: int) -> str:
+        return " ".join(f"{line.value_bps[horizon][position]:+.2f}" for position in positions)
+
+    last = len(line.value_bps)
+    revised = f"  revision {line.revision}" if line.revision > 1 else ""
+    return (
+        f"{line.ts} {line.symbol}  P {line.reference_price:g}  +1 [{band(0)}]  +{last} [{band(last - 1)}] bps"
+        f"  {line.model}{revised}"
+    )
