@@ -21,7 +21,7 @@ from midas_ray.errors import TooFewRowsError
 from midas_ray.evaluate.judge import REGIMES, Forecasts, delivered_form
 from midas_ray.evaluate.outcome import FoldRecord, Part
 from midas_ray.forecast.baselines import TFT, Task, fit_baseline
-from midas_ray.forecast.conformal import Conformal, adapt
+from midas_ray.forecast.conformal import Conformal, adapt, independent_windows
 from midas_ray.forecast.interpretation import Interpretation
 from midas_ray.forecast.scores import pinball_loss_bps
 from midas_ray.settings import NetworkSettings
@@ -253,7 +253,10 @@ def assemble(
     raw = {name: _mean_of_seeds([r.test_nHQ for r in results if r.name == name]) for name in names}
     fitted_on = {name: _mean_of_seeds([r.calibration_nHQ for r in results if r.name == name]) for name in names}
     brought = {result.name: result.conformal for result in results}
-    conformal = {name: brought[name] or _conformal(actual["calibration"], fitted_on[name], quantiles) for name in names}
+    conformal = {
+        name: brought[name] or _conformal(panel, split.calibration, actual["calibration"], fitted_on[name], quantiles)
+        for name in names
+    }
     judged = names[0]
     known = np.isfinite(np.sum([forecast.sum(axis=(1, 2)) for forecast in raw.values()], axis=0))
     if not known.any():
@@ -292,7 +295,13 @@ def assemble(
         epochs=tuple(r.epochs for r in judged_results if r.epochs is not None),
         notes={result.name: result.note for result in results},
         seconds={name: sum(r.seconds for r in results if r.name == name) for name in names},
-        seed_loss_bps=_seed_losses(judged_results, actual, quantiles, known),
+        seed_loss_bps=_seed_losses(
+            judged_results,
+            actual["test"],
+            quantiles,
+            known,
+            lambda raw: _conformal(panel, split.calibration, actual["calibration"], raw, quantiles),
+        ),
         interpretation=judged_results[0].interpretation,
     )
     return FoldResult(record, forecasts if known.all() else forecasts.select(known), int((~known).sum()))
@@ -302,9 +311,12 @@ def _mean_of_seeds(forecasts: list[Float32]) -> Float32:
     return np.sort(np.mean(forecasts, axis=0, dtype=np.float64), axis=2).astype(np.float32)
 
 
-def _conformal(actual_nH: Float, raw_nHQ: Float32, quantiles: tuple[float, ...]) -> Conformal:
+def _conformal(
+    panel: Panel, origins: Int, actual_nH: Float, raw_nHQ: Float32, quantiles: tuple[float, ...]
+) -> Conformal:
     known = np.isfinite(raw_nHQ).all(axis=(1, 2))
-    return Conformal.fit(actual_nH[known], raw_nHQ[known].astype(np.float64), quantiles)
+    independent = independent_windows(panel.ts_us[origins[known]], panel.bucket_us, actual_nH.shape[1])
+    return Conformal.fit(actual_nH[known], raw_nHQ[known].astype(np.float64), quantiles, independent)
 
 
 def _regimes(panel: Panel, train: Int, origins: Int, horizon: int) -> Int:
@@ -322,15 +334,19 @@ def _regimes(panel: Panel, train: Int, origins: Int, horizon: int) -> Int:
 
 
 def _seed_losses(
-    results: list[FittedForecasts], actual: dict[str, Float], quantiles: tuple[float, ...], known: NDArray[np.bool_]
+    results: list[FittedForecasts],
+    actual_nH: Float,
+    quantiles: tuple[float, ...],
+    known: NDArray[np.bool_],
+    conformal_of: Callable[[Float32], Conformal],
 ) -> dict[int, float]:
-    """Mean pinball loss of each seed alone, in the form that is delivered."""
+    """Mean pinball loss of each seed alone, in the form that is delivered; `conformal_of` its calibration forecasts."""
     losses = {}
     for result in results:
         forecast = result.test_nHQ.astype(np.float64)
         if delivered_form(result.name) != "raw":
-            conformal = result.conformal or _conformal(actual["calibration"], result.calibration_nHQ, quantiles)
-            forecast = conformal.apply(forecast)
-        loss = pinball_loss_bps(actual["test"][known], forecast[known], np.array(quantiles))
+            own = result.conformal or conformal_of(result.calibration_nHQ)
+            forecast = own.apply(forecast)
+        loss = pinball_loss_bps(actual_nH[known], forecast[known], np.array(quantiles))
         losses[result.seed] = float(loss.mean())
     return losses

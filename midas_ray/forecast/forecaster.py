@@ -17,7 +17,7 @@ from midas_ray.dataset.windows import targets_bps
 from midas_ray.errors import CorruptFileError, DataError, SchemaError, UsageError
 from midas_ray.features.registry import FEATURE_SCHEMA_VERSION
 from midas_ray.forecast.batches import InOrder, WindowSet, batch_loader
-from midas_ray.forecast.conformal import Conformal
+from midas_ray.forecast.conformal import Conformal, independent_windows
 from midas_ray.forecast.interpretation import Interpretation
 from midas_ray.forecast.network import Architecture, build_network
 
@@ -133,7 +133,12 @@ class Forecaster:
         end_us = int(panel.ts_us[origins].max()) + self.output_length * panel.bucket_us
         return replace(
             self,
-            calibration=Conformal.fit(actual, raw, self.quantiles),
+            calibration=Conformal.fit(
+                actual,
+                raw,
+                self.quantiles,
+                independent_windows(panel.ts_us[origins], panel.bucket_us, self.output_length),
+            ),
             fit_end_us=max(self.fit_end_us, end_us),
         )
 

@@ -49,8 +49,9 @@ def _list(values: Models, model_dir: Path) -> int:
         out.print(f"no models under {model_dir}; run midas train")
         return 0
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "symbols", "bucket", "fitted until", "test loss", "skill", "P10-P90", "code", "data"):
-        table.add_column(column)
+    table.add_column("run", no_wrap=True)
+    for column in ("symbols", "bucket", "fitted until", "test loss", "skill", "P10-P90", "code", "data"):
+        table.add_column(column, overflow="fold")
     for entry in entries:
         symbols = ", ".join(entry.symbols[:3]) + (f" +{len(entry.symbols) - 3}" if len(entry.symbols) > 3 else "")
         table.add_row(

@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from midas_ray.errors import TooFewRowsError
-from midas_ray.forecast.conformal import Conformal, adapt, width_bps
+from midas_ray.forecast.conformal import Conformal, adapt, independent_windows, width_bps
 
 TAUS = (0.1, 0.5, 0.9)
 TAUS_Q = np.array(TAUS)
@@ -160,3 +160,14 @@ def test_unknown_forecasts_pass_through() -> None:
     found = adapted(conformal, actual, raw)
     assert np.isnan(found[10:20]).all()
     assert np.isfinite(found[20:]).all()
+
+
+def test_few_independent_windows_move_little() -> None:
+    sigma, actual = market(2000)
+    raw = normal_forecast(sigma, factor=0.5)
+    plain = Conformal.fit(actual, raw, TAUS)
+    few = Conformal.fit(actual, raw, TAUS, independent=25.0)
+    np.testing.assert_allclose(few.offsets, plain.offsets / 5)
+    # the adaptive form starts from the same offsets
+    np.testing.assert_allclose(adapted(few, actual[:1], raw[:1]), few.apply(raw[:1]))
+    assert independent_windows(np.repeat(np.arange(100), 3) * 60, 60, 10) == 10

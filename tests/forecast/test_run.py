@@ -52,7 +52,8 @@ def test_train_end_to_end_under_ray(storage: Storage, capsys: pytest.CaptureFixt
     (run,) = (path for path in Path("models").iterdir() if path.name != "latest")
     assert Path("models/latest").resolve() == run.resolve()
     assert sorted(path.name for path in run.iterdir()) == [
-        "best_model.pt", "config.yaml", "features.json", "interpretation.json", "metrics.json", "normalizer.json", "predictions.parquet",
+        "best_model.pt", "config.yaml", "features.json", "interpretation.json", "metrics.json", "normalizer.json",
+        "predictions.parquet",
     ]  # fmt: skip
     metrics = json.loads((run / "metrics.json").read_text())
     assert [epoch["steps"] for epoch in metrics["training"]["loss_by_epoch"]] == [4, 8]
