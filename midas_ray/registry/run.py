@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
 from midas_ray.console import out
@@ -18,6 +19,8 @@ from midas_ray.settings import Models
 from midas_ray.storage import Storage
 
 HISTORY = "promotions.jsonl"
+LIST_WIDTH = 150
+"""Columns that `midas models list` takes where the terminal is narrower: it is cut by no pipe."""
 
 
 def models(values: Models) -> int:
@@ -51,7 +54,7 @@ def _list(values: Models, model_dir: Path) -> int:
     table = Table(box=None, pad_edge=False)
     table.add_column("run", no_wrap=True)
     for column in ("symbols", "bucket", "fitted until", "test loss", "skill", "P10-P90", "code", "data"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
     for entry in entries:
         symbols = ", ".join(entry.symbols[:3]) + (f" +{len(entry.symbols) - 3}" if len(entry.symbols) > 3 else "")
         table.add_row(
@@ -65,7 +68,7 @@ def _list(values: Models, model_dir: Path) -> int:
             entry.code_version or "-",
             (entry.data_digest or "-")[:8],
         )
-    out.print(table)
+    Console(file=out.file, width=max(out.width, LIST_WIDTH), highlight=False).print(table)
     out.print("losses and skill (over trailing quantiles) are those of each model's own test part: compare on the same")
     out.print("rows by midas models compare RUN RUN")
     return 0

@@ -33,6 +33,8 @@ class Silence:
 
     ts_us: int
     symbol: str
+    cause: str
+    """The same from bucket to bucket, until something else is in the way."""
     reason: str
 
 
@@ -47,10 +49,10 @@ def forecast_at(predictor: Predictor, panel: Panel, wanted: dict[str, int]) -> l
     usable = usable_rows(panel, forecaster.columns)
     for symbol, ts_us in sorted(wanted.items()):
         row = _row_of(panel, symbol, ts_us)
-        reason = "no row of that bucket" if row is None else _missing(panel, row, usable, predictor)
-        if row is None or reason is not None:
-            found.append(Silence(ts_us, symbol, reason or ""))
-        else:
+        missing = ("no row of that bucket", "") if row is None else _missing(panel, row, usable, predictor)
+        if missing is not None:
+            found.append(Silence(ts_us, symbol, missing[0], " ".join(missing).strip()))
+        elif row is not None:
             rows.append(row)
     values = predictor.predict(panel, np.array(rows, dtype=np.int64)) if rows else np.empty((0, 0, 0))
     for row, value in zip(rows, values, strict=True):
@@ -73,8 +75,8 @@ def _row_of(panel: Panel, symbol: str, ts_us: int) -> int | None:
     return int(at[0]) if len(at) else None
 
 
-def _missing(panel: Panel, row: int, usable: NDArray[np.bool_], predictor: Predictor) -> str | None:
-    """Why the window that ends at `row` cannot be read, or None."""
+def _missing(panel: Panel, row: int, usable: NDArray[np.bool_], predictor: Predictor) -> tuple[str, str] | None:
+    """Why the window that ends at `row` cannot be read, and how far back that is; or None."""
     length = predictor.forecaster.input_length
     first = row - length + 1
     spans = first >= 0 and panel.symbol_index[first] == panel.symbol_index[row]
@@ -86,14 +88,15 @@ def _missing(panel: Panel, row: int, usable: NDArray[np.bool_], predictor: Predi
             and panel.ts_us[row] - panel.ts_us[row - have] == have * panel.bucket_us
         ):
             have += 1
-        return f"{min(have, length)} of {length} buckets in a row"
+        return "too few buckets in a row:", f"{min(have, length)} of {length}"
     bad = np.flatnonzero(~usable[first : row + 1]) + first
     if not len(bad):
         return None
     last = int(bad[-1])
+    when = f"{row - last} buckets ago" if row > last else "in this bucket"
     if np.isnan(panel.price[last]):
-        return f"no price {(row - last)} buckets ago"
+        return "no price", when
     kinds = panel.kinds[last, panel.positions(predictor.forecaster.columns)]
     position = int(np.flatnonzero((kinds == NullKind.GAP) | (kinds == NullKind.WARM_UP))[0])
     cause = "a gap" if kinds[position] == NullKind.GAP else "its warm-up"
-    return f"{predictor.forecaster.columns[position]} is null by {cause} {row - last} buckets ago"
+    return f"{predictor.forecaster.columns[position]} is null by {cause}", when

@@ -143,9 +143,8 @@ class ForecastSession:
         )
 
     def _tell_silence(self, silence: Silence) -> None:
-        kind = silence.reason.split(" buckets ago")[0].rstrip("0123456789 ")
-        if self._silent.get(silence.symbol) != kind:
-            self._silent[silence.symbol] = kind
+        if self._silent.get(silence.symbol) != silence.cause:
+            self._silent[silence.symbol] = silence.cause
             self.say(f"{iso(silence.ts_us)} {silence.symbol}: no forecast, {silence.reason}")
 
     def _score(self, symbols: set[str]) -> None:

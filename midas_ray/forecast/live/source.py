@@ -18,10 +18,13 @@ class Source(Protocol):
 
 
 class OwnFeatures:
-    """Live features made in this process."""
+    """Live features made in this process. Reads what there is so far first; what that publishes is on the record."""
 
     def __init__(self, live: LiveFeatures) -> None:
         self._live = live
+        for session in live.sessions:
+            for _ in session.starting():
+                pass
 
     def poll(self) -> list[Publication]:
         return self._live.poll()
