@@ -36,7 +36,7 @@ _NO_SCRIPT = "The chart is drawn by JavaScript. The tables and sentences hold it
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A cell of two lines: a figure, and below it, smaller, how sure it is. Set right-aligned."""
+    """A cell of two lines, set right-aligned: a figure, and below it, smaller, how sure it is (nothing where empty)."""
 
     value: str
     bounds: str
@@ -118,7 +118,7 @@ class Page:
     def table(self, table: Table) -> None:
         """A table as wide as it needs; on a narrow screen, one of many columns becomes a list of names and values."""
         head = "".join(
-            f"<th{_numeric_class([row[i] for row in table.rows])}>{escape(name)}</th>"
+            f"<th{_numeric_class([row[i] for row in table.rows])}>{escape(_unbroken(name))}</th>"
             for i, name in enumerate(table.header)
         )
         rows = "".join(
@@ -208,6 +208,11 @@ def theme(figure: go.Figure) -> None:
     figure.update_annotations(font={"size": 13, "color": Colour.ink})
 
 
+def _unbroken(name: str) -> str:
+    """A column's name whose unit stays on the line of the word before it."""
+    return name.replace(", %", ",\N{NO-BREAK SPACE}%").replace(", bps", ",\N{NO-BREAK SPACE}bps")
+
+
 def _numeric_class(values: list[Cell]) -> str:
     numbers = [value for value in values if value is not None]
     return ' class="n"' if numbers and all(isinstance(value, int | float | Interval) for value in numbers) else ""
@@ -216,9 +221,10 @@ def _numeric_class(values: list[Cell]) -> str:
 def _cell(value: Cell, name: str, digits: int) -> str:
     label = f' data-label="{escape(name)}"'
     if value is None or value != value:  # NaN is the only value unequal to itself
-        return f'<td class="n"{label}>&ndash;</td>'
+        return f'<td class="n none"{label}>&ndash;</td>'
     if isinstance(value, Interval):
-        return f'<td class="n"{label}><span>{escape(value.value)}<small>{escape(value.bounds)}</small></span></td>'
+        bounds = f"<small>{escape(value.bounds)}</small>" if value.bounds else ""
+        return f'<td class="n"{label}><span>{escape(value.value)}{bounds}</span></td>'
     if isinstance(value, bool | str):
         text = str(value)
         kind = ' class="short"' if len(text) <= _SHORT else ""

@@ -33,6 +33,9 @@ class Colour:
     har = "#00694f"
     linear = "#8a1c00"
     lightgbm = "#3b1f4f"
+    random = "#6b7785"
+    part = "#b9c4d0"
+    part_of_model = "#7fa3cf"
     baseline_a = "#c9781f"
     baseline_b = "#7b6aa6"
     reference = "#8490a0"
@@ -98,7 +101,8 @@ figure {{ margin: 24px 0 28px; overflow: hidden; }}
 figure h3 {{ margin-bottom: 4px; }}
 .chart {{ color: {Colour.muted}; font-size: 0.875rem; }}
 .row {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 0 24px; }}
-.row figure {{ min-width: 0; }}
+.row figure {{ min-width: 0; display: grid; grid-template-rows: subgrid; grid-row: span 3; row-gap: 0; }}
+.row figure > * {{ min-width: 0; }}
 figcaption {{ max-width: 46rem; margin-top: 2px; }}
 .scroll {{ overflow-x: auto; margin: 16px 0 4px; }}
 table {{ border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; min-width: 50%; }}
@@ -107,7 +111,7 @@ th {{ text-align: left; font-weight: 600; border-bottom: 1px solid {Colour.refer
 th, td {{ padding: 5px 18px 5px 0; }}
 td {{ border-bottom: 1px solid {Colour.grid}; vertical-align: top; }}
 td.n, td.short {{ white-space: nowrap; }}
-td small {{ display: block; color: {Colour.muted}; white-space: nowrap; }}
+td small {{ display: block; font-weight: 400; color: {Colour.muted}; white-space: nowrap; }}
 tr.strong td {{ font-weight: 600; }}
 .n {{ text-align: right; }}
 details {{ margin: 12px 0; }}
@@ -121,6 +125,8 @@ pre {{ background: #f6f7f9; padding: 12px 14px; margin: 12px 0; font-size: 0.875
   .cards {{ grid-template-columns: 1fr 1fr; }}
   table {{ width: 100%; }}
   th, td {{ padding-right: 10px; }}
+  td.n, td.short {{ white-space: normal; }}
+  .stacked td.none {{ display: none; }}
   .stacked thead {{ display: none; }}
   .stacked tr {{ display: block; padding: 8px 0; border-bottom: 1px solid {Colour.grid}; }}
   .stacked td {{ display: flex; justify-content: space-between; gap: 16px; border: 0; padding: 1px 0;
