@@ -32,6 +32,8 @@ def metrics(outcome: Outcome) -> dict[str, Any]:
         "interval": {"level": LEVEL, "method": "circular block bootstrap over moments", "resamples": RESAMPLES},
         "verdict": {
             "sentence": verdict.sentence,
+            "skill": verdict.skill_sentence,
+            "edge": verdict.edge_sentence,
             "beats": verdict.beats,
             "strongest_baseline": strongest(outcome) if forecasts.baselines else None,
             "has_edge_after_costs": verdict.has_edge,

@@ -80,8 +80,7 @@ def backtest(settings: Backtest, fit: Fit | None = None) -> int:
     if outcome.final.opened_now:
         record_opening(storage, _opening(outcome))
     verdict = reach(outcome)
-    out.print(verdict.skill_sentence)
-    out.print(verdict.edge_sentence)
+    out.print(verdict.sentence)
     out.print(f"report  {place.shown('.html')}")
     out.print(f"metrics {place.shown('.json')}")
     out.print(f"fills   {place.shown('.csv')}")

@@ -44,7 +44,7 @@ class Overview:
 
     @property
     def width_correlation(self) -> float:
-        """Rank correlation of the widths forecast and realised, over the spans; NaN under ten spans."""
+        """Rank correlation of the widths forecast and realised, over the spans; NaN under ten or for one width."""
         widths = np.stack([pair[:, 1] - pair[:, 0] for pair in (self.forecast_s2, self.actual_s2)])
         widths = widths[:, np.isfinite(widths).all(axis=0)]
         if widths.shape[1] < 10 or (widths == widths[:, :1]).all(axis=1).any():

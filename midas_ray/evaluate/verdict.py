@@ -152,11 +152,11 @@ def sharpe_sentence(result: TradingResult, trials: int) -> str:
     found = result.performance
     if found.sharpe is None or found.probabilistic_sharpe is None or found.deflated_sharpe is None:
         return f"No Sharpe ratio: {found.no_sharpe_because}."
-    tried = "one configuration" if trials == 1 else f"{trials:,} configurations"
+    tried = "one configuration that was tried" if trials == 1 else f"{trials:,} configurations that were tried"
     return (
         f"Sharpe ratio {found.sharpe:+.2f} a year from {found.days} daily returns; the probability that the true one "
         "is "
         f"above zero is {100 * found.probabilistic_sharpe:.0f} %, and {100 * found.deflated_sharpe:.0f} % after "
         "allowing "
-        f"for the {tried} that were tried."
+        f"for the {tried}."
     )

@@ -86,6 +86,7 @@ def signal_panel(rows: int, strength_bps: float, seed: int = 0) -> Panel:
     values = panel.values.copy()
     values[:, POSITION["midprice"]] = 100 * np.exp(np.cumsum(returns_bps) * 1e-4)
     values[:, POSITION["ofi"]] = signal
+    values[:, POSITION["funding_rate"]] = 0.0
     return rebuilt(panel, values)
 
 

@@ -58,7 +58,8 @@ def _stretch_title(outcome: Outcome, stretch: Stretch) -> str:
 def _width_title(whole: Overview) -> str:
     correlation = whole.width_correlation
     if not np.isfinite(correlation):
-        return "The test period is too short to say whether the band widens when the market moves more"
+        known = int(np.isfinite(whole.actual_s2).all(axis=1).sum())
+        return f"{known} spans of the test period do not tell whether the band widens when the market moves more"
     if correlation >= 0.3:
         verb = "The band widens when the market moves more"
     elif correlation > -0.3:

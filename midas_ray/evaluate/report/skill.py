@@ -42,8 +42,8 @@ def section(page: Page, outcome: Outcome) -> None:
     )
     page.figure(
         forest(outcome),
-        "Pooled over all horizons and quantiles, with 95 % intervals of a block bootstrap over moments. Right of 0: better "
-        "than the baseline.",
+        "Pooled over all horizons and quantiles, with 95 % intervals of a block bootstrap over moments. Right of 0: "
+        "better than the baseline.",
         height=110 + 46 * len(outcome.forecasts.baselines),
         title=_forest_title(outcome),
     )

@@ -129,7 +129,7 @@ def _break_even_title(result: TradingResult) -> str:
         return f"{opening}, and the fees alone were {charged:g} bps"
     earns = np.flatnonzero(found.net_bps > 0)
     if not len(earns):
-        return "The rule would not have earned at any cost of a round trip, not even without any"
+        return f"The rule would not have earned at any cost of a round trip from 0 to {found.cost_bps[-1]:g} bps"
     at = earns[-1]
     return (
         f"It would have earned at a cost of {found.cost_bps[at]:g} bps a round trip or less at best, with "
