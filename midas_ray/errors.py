@@ -8,6 +8,8 @@ MidasError                 one clear line for the user; the command exits with `
  |    +-- SchemaError        a file of another schema version
  |    +-- TooFewRowsError    not enough rows for what was asked
  +-- StorageError          a folder cannot be read or written
+ +-- MemoryLimitError      the machine has too little memory for what was asked
+ +-- WorkerError           workers died more often than is made up for
  +-- VenueError            the exchange refused, is unreachable or sent what it must not
       +-- UnknownSymbolError the venue does not list this symbol
       +-- GeoBlockedError    the venue does not serve this country: no use to try again
@@ -50,6 +52,14 @@ class TooFewRowsError(DataError):
 
 class StorageError(MidasError):
     """A folder or file cannot be read or written."""
+
+
+class MemoryLimitError(MidasError):
+    """The machine has too little memory for what was asked."""
+
+
+class WorkerError(MidasError):
+    """Workers died more often than is made up for."""
 
 
 class VenueError(MidasError):

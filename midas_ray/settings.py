@@ -1,8 +1,9 @@
 """Every setting of MIDAS, once.
 
 Each command is one class below, made of groups of settings. The same definition serves the command line
-(`--snapshot-interval-ms 100`), the environment (`SNAPSHOT_INTERVAL_MS=100`), a `.env` file in the working folder and
-Python (`Reconstruct(snapshot_interval_ms=100)`), in this order of precedence, and gives `--help` its text.
+(`--snapshot-interval-ms 100`), the environment (`SNAPSHOT_INTERVAL_MS=100`), a `.env` file in the working folder, a
+YAML file named by `--config` where a command takes one, and Python (`Reconstruct(snapshot_interval_ms=100)`), in this
+order of precedence, and gives `--help` its text.
 """
 
 import inspect
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
+import yaml
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
@@ -140,6 +142,20 @@ def _split_forecasters(value: str | tuple[str, ...] | list[str]) -> tuple[str, .
     return names
 
 
+def _split_range(value: str | int | tuple[int, int] | list[int]) -> tuple[int, int]:
+    """`2` or `1-4`: least and most."""
+    words = value.split("-") if isinstance(value, str) else [value, value] if isinstance(value, int) else list(value)
+    try:
+        least, most = int(words[0]), int(words[-1])
+    except ValueError:
+        raise ValueError("expected a number of workers such as 2, or least and most such as 1-4") from None
+    if len(words) > 2 or not 1 <= least <= most <= MOST_WORKERS:
+        raise ValueError(f"expected 1 to {MOST_WORKERS} workers, such as 2, or least and most such as 1-4")
+    return least, most
+
+
+MOST_WORKERS = 1024
+WorkerRange = Annotated[tuple[int, int], NoDecode, BeforeValidator(_split_range)]
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols)]
 Forecasters = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_forecasters)]
 Moment = Annotated[int, BeforeValidator(parse_moment_us)]
@@ -241,6 +257,96 @@ class RaySettings(MidasSettings):
     num_cpus: int | None = Field(None, ge=1, description="CPU cores for a private local Ray; empty = all")
 
 
+class FlagSettings(MidasSettings):
+    """Settings some of which only the command line gives: there the environment would say what nobody meant."""
+
+    flags_only: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags and Python, then what is left of the environment and `.env`."""
+        return (
+            init_settings,
+            _Without(settings_cls, env_settings, cls.flags_only),
+            _Without(settings_cls, dotenv_settings, cls.flags_only),
+            file_secret_settings,
+        )
+
+
+class _Without(PydanticBaseSettingsSource):
+    """A source without some settings."""
+
+    def __init__(self, settings_cls: type[BaseSettings], source: PydanticBaseSettingsSource, names: frozenset[str]):
+        super().__init__(settings_cls)
+        self._source, self._names = source, names
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._source.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in self._source().items() if name not in self._names}
+
+
+class ConfigFileSettings(FlagSettings):
+    """Settings that a YAML file may give, below flags, the environment and `.env`."""
+
+    flags_only: ClassVar[frozenset[str]] = frozenset({"config"})
+
+    config: str | None = Field(
+        None, description="YAML file of settings, such as midas tune writes; flags and the environment outrank it"
+    )
+    trials: int = Field(
+        1, ge=1, description="configurations tried before this one was chosen, as midas tune notes in --config"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags and Python, the environment, `.env`, then the file."""
+        sources = super().settings_customise_sources(
+            settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
+        )
+        return (*sources, _ConfigFile(settings_cls))
+
+
+class _ConfigFile(PydanticBaseSettingsSource):
+    """What the file named by `config` says. Raises UsageError with one line where it cannot be read."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        name = self.current_state.get("config")
+        if not name:
+            return {}
+        try:
+            content = yaml.safe_load(Path(name).expanduser().read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(f"--config {name}: expected a YAML file of settings, found: {reason}") from None
+        if not isinstance(content, dict):
+            raise UsageError(
+                f"--config {name}: expected lines such as `hidden_dim: 32`, found {type(content).__name__}"
+            )
+        unknown = [str(key) for key in content if key not in self.settings_cls.model_fields]
+        if unknown:
+            raise UsageError(f"--config {name}: expected settings of this command, found {', '.join(unknown)}")
+        return dict(content)
+
+
 class StreamSettings(MidasSettings):
     enable_trades: bool = Field(True, description="collect trades")
     enable_liquidations: bool = Field(True, description="collect forced orders (futures only)")
@@ -327,6 +433,9 @@ class NetworkSettings(MidasSettings):
     quantiles: Quantiles = Field(
         DEFAULT_QUANTILES, description="forecast quantiles, rising, among them 0.1, 0.5 and 0.9, which are reported"
     )
+    without_families: Words = Field(
+        (), description="feature families that the network does not get, such as impact,book_shape; empty = gets all"
+    )
 
 
 class SplitSettings(MidasSettings):
@@ -380,43 +489,6 @@ class Collect(SymbolSettings, StreamSettings, ExchangeSettings, ConnectionSettin
     """Capture in the foreground until --duration has passed or Ctrl-C."""
 
     duration: DurationS | None = Field(None, gt=0, description="how long: 60s, 10m, 24h; empty = until stopped")
-
-
-class FlagSettings(MidasSettings):
-    """Settings some of which only the command line gives: there the environment would say what nobody meant."""
-
-    flags_only: ClassVar[frozenset[str]] = frozenset()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags and Python, then what is left of the environment and `.env`."""
-        return (
-            init_settings,
-            _Without(settings_cls, env_settings, cls.flags_only),
-            _Without(settings_cls, dotenv_settings, cls.flags_only),
-            file_secret_settings,
-        )
-
-
-class _Without(PydanticBaseSettingsSource):
-    """A source without some settings."""
-
-    def __init__(self, settings_cls: type[BaseSettings], source: PydanticBaseSettingsSource, names: frozenset[str]):
-        super().__init__(settings_cls)
-        self._source, self._names = source, names
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return self._source.get_field_value(field, field_name)
-
-    def __call__(self) -> dict[str, Any]:
-        return {name: value for name, value in self._source().items() if name not in self._names}
 
 
 class Up(Collect):
@@ -565,11 +637,32 @@ class Validate(SelectedSymbolSettings):
     strict: bool = Field(False, description="soft checks fail too")
 
 
-class Train(SelectedSymbolSettings, RaySettings, ModelSettings, NetworkSettings, SplitSettings, FinalPeriodSettings):
+class Train(
+    SelectedSymbolSettings,
+    RaySettings,
+    ModelSettings,
+    NetworkSettings,
+    SplitSettings,
+    FinalPeriodSettings,
+    ConfigFileSettings,
+):
     """Train a Temporal Fusion Transformer on the feature table."""
 
+    flags_only: ClassVar[frozenset[str]] = frozenset({"config", "resume"})
+
     log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
-    gpus: int | None = Field(None, ge=0, description="GPU workers; empty = as many as Ray finds; 0 = one CPU worker")
+    gpus: int | None = Field(None, ge=0, description="GPU workers; empty = as many as Ray finds; 0 = on the CPU")
+    workers: WorkerRange | None = Field(
+        None,
+        description="workers that share every batch: 2, or 1-4 = as many of these as there is room for at the moment; "
+        "empty = one a GPU, or one on the CPU",
+    )
+    max_restarts: int = Field(
+        3, ge=0, description="deaths of workers or nodes after which training goes on from the last epoch"
+    )
+    resume: str | None = Field(
+        None, description="name of a training that was cut off: go on from its last epoch, with its settings"
+    )
 
 
 class Backtest(
@@ -579,11 +672,11 @@ class Backtest(
     NetworkSettings,
     FinalPeriodSettings,
     TradingSettings,
-    FlagSettings,
+    ConfigFileSettings,
 ):
     """Walk-forward with retraining in each fold; with --model, judge that model on rows after its training end."""
 
-    flags_only: ClassVar[frozenset[str]] = frozenset({"open_final", "open_final_again"})
+    flags_only: ClassVar[frozenset[str]] = frozenset({"config", "open_final", "open_final_again"})
 
     model: str | None = Field(None, description="model folder to judge; empty = walk-forward with retraining")
     output: str | None = Field(

@@ -63,6 +63,12 @@ class Panel:
         """(n,) one feature."""
         return self.values[:, self.feature_names.index(name)]
 
+    def until(self, last_us: int) -> "Panel":
+        """The rows up to this moment, inclusive. Every symbol must have some."""
+        rows = self.ts_us <= last_us
+        per_row = ("symbol_index", "ts_us", "values", "kinds", "price", "bid", "ask")
+        return replace(self, **{name: getattr(self, name)[rows] for name in per_row})
+
     def select(self, symbols: tuple[str, ...]) -> "Panel":
         """The rows of these symbols, which the panel must have, in the panel's order."""
         kept = [index for index, symbol in enumerate(self.symbols) if symbol in symbols]

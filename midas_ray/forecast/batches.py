@@ -161,21 +161,38 @@ class WindowSet(Dataset[Batch]):
         return past.astype(np.float32)
 
 
+class WithUnits(Dataset[tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]]):
+    """The same batches with the unit of each target (B, H) in bps: what it takes to tell a loss in bps."""
+
+    def __init__(self, windows: WindowSet) -> None:
+        self._windows = windows
+
+    def __getitem__(self, numbers: npt.ArrayLike) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+        picked = np.asarray(numbers, dtype=np.int64)
+        unit_bps = self._windows.target_scale_bps[picked].astype(np.float32)
+        return (*self._windows[picked], torch.from_numpy(unit_bps))
+
+
+def batches_of(windows: int, batch_size: int, world: int = 1) -> int:
+    """Steps of an epoch in which `world` workers share every batch equally; 0 where there is not a window for each."""
+    return -(-(windows // world) // max(1, batch_size // world))
+
+
 class WindowSampler(Sampler[torch.Tensor]):
     """Window numbers of one worker, a batch at a time, reshuffled every epoch.
 
-    Every rank gets equally many batches of equal sizes (what DDP needs): up to `world` - 1 windows of an epoch stay
-    out, others in the next. Lightning calls `set_epoch`, also after a resume: an epoch's order depends on (seed, epoch)
-    alone.
+    A batch of `batch_size` windows is shared out: every rank gets equally many of each, so that the mean of the ranks'
+    gradients is that of the batch, and `world` workers take the steps that one would. Up to `world` - 1 windows of an
+    epoch stay out, others in the next. Lightning calls `set_epoch`, also after a resume: an epoch's order depends on
+    (seed, epoch) alone.
     """
 
     def __init__(
         self, windows: int, batch_size: int, seed: int, rank: int = 0, world: int = 1, most_batches: int | None = None
     ) -> None:
-        self._windows, self._batch_size, self._seed = windows, batch_size, seed
-        self._rank, self._world = rank, world
-        own = windows // world
-        batches = -(-own // batch_size)
+        self._windows, self._seed, self._rank, self._world = windows, seed, rank, world
+        self._share = max(1, batch_size // world)
+        batches = batches_of(windows, batch_size, world)
         self._batches = min(batches, most_batches) if most_batches else batches
         self._epoch = 0
 
@@ -186,11 +203,22 @@ class WindowSampler(Sampler[torch.Tensor]):
         return self._batches
 
     def __iter__(self) -> Iterator[torch.Tensor]:
+        order = self._order()
+        for batch in range(self._batches):
+            yield order[batch * self._share : (batch + 1) * self._share]
+
+    def numbers(self, epoch: int, batch: int) -> torch.Tensor:
+        """The windows of a batch (from 0) of an epoch (from 0)."""
+        kept, self._epoch = self._epoch, epoch
+        picked = self._order()[batch * self._share : (batch + 1) * self._share]
+        self._epoch = kept
+        return picked
+
+    def _order(self) -> torch.Tensor:
+        """This rank's windows of the epoch: of each `world` that follow each other, one."""
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
         order = torch.randperm(self._windows, generator=generator)[self._rank :: self._world]
-        own = order[: self._windows // self._world]
-        for start in range(0, self._batches * self._batch_size, self._batch_size):
-            yield own[start : start + self._batch_size]
+        return order[: self._windows // self._world]
 
 
 class InOrder(Sampler[torch.Tensor]):
@@ -207,6 +235,6 @@ class InOrder(Sampler[torch.Tensor]):
         yield from self._numbers.split(self._batch_size)
 
 
-def batch_loader(windows: WindowSet, sampler: Sampler[torch.Tensor]) -> DataLoader[Any]:
+def batch_loader(windows: WindowSet | WithUnits, sampler: Sampler[torch.Tensor]) -> DataLoader[Any]:
     """A loader that asks `windows` for whole batches."""
     return DataLoader(windows, sampler=sampler, batch_size=None)

@@ -78,7 +78,8 @@ def _features(parts: Parts, forecaster: Forecaster) -> dict[str, Any]:
     return {
         "schema_version": FEATURE_SCHEMA_VERSION,
         "columns": list(forecaster.columns),
-        "left_out": parts.choice.left_out,
+        "left_out": parts.choice.left_out
+        | {name: "--without-families" for name in parts.choice.columns if name not in forecaster.columns},
         "undefined_indicators": {family: list(names) for family, names in forecaster.normalizer.indicators.items()},
         "encoder_inputs": list(encoder_reals(forecaster.normalizer)),
         "decoder_inputs": list(decoder_reals(forecaster.normalizer)),

@@ -98,31 +98,45 @@ def start_at_baseline(network: TemporalFusionTransformer, scaled_quantiles: torc
         network.output_layer.bias.copy_(scaled_quantiles)
 
 
-def pinball(prediction_BHQ: torch.Tensor, target_BH: torch.Tensor, quantiles_Q: torch.Tensor) -> torch.Tensor:
-    """Mean pinball loss over windows, horizons and quantiles, in scaled units."""
+def pinball_BH(prediction_BHQ: torch.Tensor, target_BH: torch.Tensor, quantiles_Q: torch.Tensor) -> torch.Tensor:
+    """Mean pinball loss over quantiles, in scaled units."""
     error = target_BH[:, :, None] - prediction_BHQ
-    return torch.maximum(quantiles_Q * error, (quantiles_Q - 1) * error).mean()
+    return torch.maximum(quantiles_Q * error, (quantiles_Q - 1) * error).mean(dim=2)
 
 
 class QuantileForecaster(pl.LightningModule):
-    """Trains the network with Adam on the mean pinball loss. Logs `train_loss` and `val_loss`."""
+    """Trains the network with Adam on the mean pinball loss.
+
+    Logs `val_loss` (scaled units) and `val_loss_bps`: means over all windows of the validation part, whatever the
+    number of workers.
+    """
 
     def __init__(self, network: TemporalFusionTransformer, quantiles: tuple[float, ...], learning_rate: float) -> None:
         super().__init__()
         self.network = network
         self.learning_rate = learning_rate
         self.register_buffer("quantiles", torch.tensor(quantiles), persistent=False)
+        self._validated = torch.zeros(3, dtype=torch.float64)
 
-    def _loss(self, batch: Batch) -> torch.Tensor:
-        x, target = batch
-        return pinball(self.network(x)["prediction"], target, self.quantiles)
+    def _losses_BH(self, x: dict[str, torch.Tensor], target: torch.Tensor) -> torch.Tensor:
+        return pinball_BH(self.network(x)["prediction"], target, self.quantiles)
 
     def training_step(self, batch: Batch, _: int) -> torch.Tensor:
-        return self._loss(batch)
+        return self._losses_BH(*batch).mean()
 
-    def validation_step(self, batch: Batch, _: int) -> None:
-        size = len(batch[1])
-        self.log("val_loss", self._loss(batch), on_epoch=True, batch_size=size, sync_dist=True)
+    def on_validation_epoch_start(self) -> None:
+        self._validated = torch.zeros(3, dtype=torch.float64, device=self.device)
+
+    def validation_step(self, batch: tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor], _: int) -> None:
+        x, target, unit_bps = batch
+        losses = self._losses_BH(x, target).double()
+        count = torch.tensor(float(losses.numel()), dtype=torch.float64, device=losses.device)
+        self._validated += torch.stack([losses.sum(), (losses * unit_bps).sum(), count])
+
+    def on_validation_epoch_end(self) -> None:
+        loss, loss_bps, count = self.trainer.strategy.reduce(self._validated, reduce_op="sum")
+        self.log("val_loss", loss / count)
+        self.log("val_loss_bps", loss_bps / count)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.network.parameters(), lr=self.learning_rate, fused=True)

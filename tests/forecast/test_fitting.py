@@ -126,7 +126,7 @@ def test_the_untrained_network_forecasts_the_training_quantiles_about_zero() -> 
         (25, 640, 1, (3, 8)),
         (7, 640, 1, (1, 7)),
         (20, 640, 1, (2, 10)),
-        (None, 641, 2, (30, 5)),
+        (None, 641, 2, (30, 10)),
         (1000, 640, 1, (30, 10)),
     ],
 )

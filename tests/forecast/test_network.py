@@ -8,7 +8,7 @@ from midas_ray.dataset.columns import choose_columns
 from midas_ray.errors import UsageError
 from midas_ray.features.registry import FEATURES
 from midas_ray.forecast.fitting import new_module, prepare
-from midas_ray.forecast.network import Architecture, build_network, pinball
+from midas_ray.forecast.network import Architecture, build_network, pinball_BH
 from midas_ray.forecast.scores import pinball_loss_bps
 from tests.dataset.synthetic import synthetic_panel
 from tests.forecast.planted import COLUMNS, planted_panel, small_network, split_of
@@ -42,7 +42,7 @@ def test_the_loss_is_the_mean_pinball_loss() -> None:
     rng = np.random.default_rng(0)
     predicted, actual = rng.standard_normal((5, 2, 3)), rng.standard_normal((5, 2))
     taus = np.array([0.1, 0.5, 0.9])
-    found = pinball(torch.tensor(predicted), torch.tensor(actual), torch.tensor(taus))
+    found = pinball_BH(torch.tensor(predicted), torch.tensor(actual), torch.tensor(taus)).mean()
     assert float(found) == pytest.approx(pinball_loss_bps(actual, predicted, taus).mean())
 
 
