@@ -16,7 +16,7 @@ def test_every_line_is_a_setting_at_its_default() -> None:
         if issubclass(each, settings.MidasSettings):
             for name, field in each.model_fields.items():
                 default = field.default
-                shown = ",".join(default) if isinstance(default, tuple) else str(default)
+                shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
                 defaults.setdefault(name.upper(), set()).add(shown.lower())
     values = dotenv_values(EXAMPLE)
     assert set(values) <= set(defaults)

@@ -7,9 +7,9 @@ import torch
 from midas_ray.dataset.columns import choose_columns
 from midas_ray.errors import UsageError
 from midas_ray.features.registry import FEATURES
-from midas_ray.forecast.fitting import new_module, prepare
 from midas_ray.forecast.network import Architecture, build_network, pinball_BH
 from midas_ray.forecast.scores import pinball_loss_bps
+from midas_ray.forecast.training_set import new_module, prepare
 from tests.dataset.synthetic import synthetic_panel
 from tests.forecast.planted import COLUMNS, planted_panel, small_network, split_of
 
