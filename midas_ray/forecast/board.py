@@ -16,12 +16,20 @@ class Board:
         self._progress: list[TrainingProgress] = []
         self._notes: list[str] = []
         self._failure: MidasError | None = None
+        self._begun = 0
+
+    def begin(self, epochs: int, workers: int) -> None:
+        """Workers begin after so many epochs: the first ones, or those that take the place of dead ones."""
+        group = f"{workers} worker{'s' if workers > 1 else ''}"
+        if self._begun:
+            again = f"goes on after epoch {epochs}" if epochs else "begins again"
+            self._notes.append(f"a worker has died: the training {again} with {group}")
+        elif epochs:
+            self._notes.append(f"the training goes on after epoch {epochs} with {group}")
+        self._begun += 1
 
     def add(self, progress: TrainingProgress) -> None:
         self._progress.append(progress)
-
-    def note(self, line: str) -> None:
-        self._notes.append(line)
 
     def fail(self, error: MidasError) -> None:
         self._failure = self._failure or error

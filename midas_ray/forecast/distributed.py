@@ -114,12 +114,12 @@ def _train(config: dict[str, Any]) -> None:
                 **options,
             )
         )
-        resume = None
+        resume, epochs_done = None, 0
         if (checkpoint := ray.train.get_checkpoint()) is not None:
             resume = str(Path(stack.enter_context(checkpoint.as_directory())) / CHECKPOINT_FILE)
-            if rank == 0:
-                done = torch.load(resume, map_location="cpu", weights_only=False)["epoch"] + 1
-                config["board"].note.remote(f"resumed after epoch {done} with {world} worker{'s'[: world > 1]}")
+            epochs_done = torch.load(resume, map_location="cpu", weights_only=False)["epoch"] + 1
+        if rank == 0:
+            config["board"].begin.remote(epochs_done, world)
         with out_of_memory_explained(training, str(trainer.strategy.root_device), world):
             trainer.fit(
                 new_module(training), *loaders(training, sampler, rank, world), ckpt_path=resume, weights_only=False
