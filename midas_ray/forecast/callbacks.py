@@ -17,13 +17,19 @@ CHECK_EVERY_ON_GPU = 32
 
 
 class ReseedEachEpoch(pl.Callback):
-    """Makes all that an epoch draws depend on (seed, epoch, rank) alone: a resumed epoch is what it would have been."""
+    """Makes all that an epoch draws depend on (seed, epoch, rank) alone: a resumed epoch is what it would have been.
+
+    Right before the first step: what Lightning itself draws at the start of an epoch differs after a resume.
+    """
 
     def __init__(self, seed: int, rank: int) -> None:
         self._seed, self._rank = seed, rank
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, _module: pl.LightningModule) -> None:
-        torch.manual_seed((self._seed * 1_000_003 + trainer.current_epoch) * 1_009 + self._rank)
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, _module: pl.LightningModule, _batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == 0:
+            torch.manual_seed((self._seed * 1_000_003 + trainer.current_epoch) * 1_009 + self._rank)
 
 
 class StopWhereNoBetter(EarlyStopping):

@@ -29,7 +29,7 @@ class TrainingProgress:
     step: int
     """Optimiser steps so far."""
     train_loss: float
-    """Mean over the epoch so far."""
+    """Mean over the epoch so far: of the first worker until the epoch ends, of all then."""
     validation_loss: float | None
     """None until the epoch ends."""
     seconds: float
@@ -79,6 +79,7 @@ class ProgressCallback(pl.Callback):
             self._report(self._now(trainer, batch_idx + 1))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, _module: pl.LightningModule) -> None:
+        self._loss_sum = trainer.strategy.reduce(self._loss_sum, reduce_op="mean")
         ended = replace(
             self._now(trainer, int(trainer.num_training_batches)),
             validation_loss=float(trainer.callback_metrics["val_loss"]),

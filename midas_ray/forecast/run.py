@@ -44,7 +44,7 @@ def train(values: settings.Train) -> int:
     for line in (*parts.sentences(), *_left_over(storage, run_id)):
         console.err.print(line)
     checkpoints = Checkpoints(storage, run_id)
-    with _kept_where_cut_off(checkpoints):
+    with _kept_where_cut_off(checkpoints, resumed=record is not None):
         result = _fit(values, parts, checkpoints, record, int(panel.ts_us.max()), log_dir / run_id)
         with model_folder(model_dir, run_id) as folder:
             metrics = _write(folder, run_id, values, parts, *result)
@@ -73,8 +73,11 @@ def _left_over(storage: Storage, run_id: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _kept_where_cut_off(checkpoints: Checkpoints) -> Iterator[None]:
-    """After an interrupt or the death of workers the epochs so far are kept, where there are some; else nothing is."""
+def _kept_where_cut_off(checkpoints: Checkpoints, resumed: bool) -> Iterator[None]:
+    """After an interrupt or the death of workers the epochs so far are kept, where there are some; else nothing is.
+
+    What a resumed training began with is kept whatever happens.
+    """
     try:
         yield
     except (KeyboardInterrupt, WorkerError, StorageError):
@@ -87,7 +90,8 @@ def _kept_where_cut_off(checkpoints: Checkpoints) -> Iterator[None]:
                 checkpoints.delete()
         raise
     except BaseException:
-        checkpoints.delete()
+        if not resumed:
+            checkpoints.delete()
         raise
 
 

@@ -1,4 +1,4 @@
-"""Kills in the middle of a training: it ends with the loss that an undisturbed one has."""
+"""Kills in the middle of a training: it ends with the losses of an undisturbed one, which runs here without Ray."""
 
 import contextlib
 import json
@@ -6,103 +6,153 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray  # noqa: F401 - puts the psutil it ships on the path
+import torch
 
+from midas_ray.cli import main
+from midas_ray.dataset.panel import load_panel
+from midas_ray.forecast.fitting import fit
+from midas_ray.forecast.parts import split_panel
+from midas_ray.forecast.progress import TrainingProgress
+from midas_ray.settings import Train
 from midas_ray.storage import Storage
-from tests.dataset.synthetic import write_features
+from tests.dataset.synthetic import VENUE, take, write_features
 from tests.forecast.planted import planted_panel
 
 import psutil  # isort: skip
 
-ENOUGH_S = 150
-EPOCHS = 4
-FLAGS = [
-    "--hidden-dim", "8", "--n-heads", "1", "--input-length", "6", "--output-length", "2", "--gpus", "0",
-    "--epochs", str(EPOCHS), "--batch-size", "16", "--learning-rate", "0.01",
-]  # fmt: skip
+ENOUGH_S = 120
+EPOCHS = 3
+SMALL = {
+    "hidden_dim": 8, "n_heads": 1, "input_length": 6, "output_length": 2, "epochs": EPOCHS, "batch_size": 16,
+    "learning_rate": 0.0003, "gpus": 0,
+}  # fmt: skip
+Losses = list[tuple[int, float, float]]
+"""Steps, training and validation loss of every epoch."""
 
 
-@dataclass
-class Run:
-    """A `midas train` in a process of its own."""
-
-    root: Path
-    process: subprocess.Popen[str]
-
-    def ended(self) -> str:
-        """Wait for its end, which must be a good one; gives what it said."""
-        _, said = self.process.communicate(timeout=ENOUGH_S)
-        assert self.process.returncode == 0, said
-        return said
-
-    def epochs_kept(self) -> int:
-        """Epochs whose checkpoint Ray has taken note of: one that came just before a kill may be lost."""
-        notes = list((self.root / "data" / "checkpoints").glob("*/checkpoint_manager_snapshot.json"))
-        return sum(note.read_text().count("checkpoint_dir_name") for note in notes)
-
-    def workers(self) -> list[psutil.Process]:
-        found = []
-        for process in psutil.Process(self.process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):  # it has just ended
-                if "RayTrainWorker" in "".join(process.cmdline()[:1]):
-                    found.append(process)
-        return found
-
-    def losses(self) -> list[tuple[int, float, float]]:
-        """Steps, training and validation loss of every epoch, as the finished model's folder tells."""
-        metrics = json.loads((self.root / "models" / "latest" / "metrics.json").read_text())
-        return [(each["steps"], each["train"], each["validation"]) for each in metrics["training"]["loss_by_epoch"]]
+def flags(**changes: object) -> list[str]:
+    settings = {"data_dir": "data", **SMALL, **changes}
+    return [
+        "train",
+        *(word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))),
+    ]
 
 
-def data_in(root: Path) -> Path:
-    write_features(Storage(str(root / "data")), planted_panel(700))
-    return root
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A working folder with features."""
+    write_features(Storage(str(tmp_path / "data")), take(planted_panel(720), np.arange(698)))
+    return tmp_path
 
 
-def start(root: Path, *flags: str) -> Run:
-    command = [sys.executable, "-m", "midas_ray.cli", "train", "--data-dir", "data", "--num-cpus", "2", *flags]
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen(
-        command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    return Run(root, process)
+def undisturbed(root: Path, dropout: float) -> Losses:
+    """What one process without Ray makes of the same features and settings."""
+    values = Train(data_dir=str(root / "data"), dropout=dropout, **SMALL)
+    parts = split_panel(load_panel(Storage.of(values), VENUE), values)
+    seen: list[TrainingProgress] = []
+    torch.set_num_threads(1)
+    split = parts.split
+    columns = parts.choice.columns
+    fit(parts.panel, split.train, split.validation, values, root / "alone", columns=columns, report=seen.append)
+    return [(each.step, each.train_loss, each.validation_loss) for each in seen if each.validation_loss is not None]
 
 
-def wait_for(condition: Callable[[], bool], run: Run) -> None:
-    deadline = time.monotonic() + ENOUGH_S
-    while not condition():
-        assert time.monotonic() < deadline
-        assert run.process.poll() is None, run.process.communicate()[1]
-        time.sleep(0.02)
+def losses_of_model(root: Path) -> Losses:
+    metrics = json.loads((root / "models" / "latest" / "metrics.json").read_text())
+    return [(each["steps"], each["train"], each["validation"]) for each in metrics["training"]["loss_by_epoch"]]
 
 
-def assert_close(found: list[tuple[int, float, float]], expected: list[tuple[int, float, float]]) -> None:
+def assert_close(found: Losses, expected: Losses, tolerance: float) -> None:
     assert len(found) == EPOCHS
     for one, other in zip(found, expected, strict=True):
-        assert one == pytest.approx(other, rel=1e-5)
+        assert one == pytest.approx(other, rel=tolerance)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, float, float]]:
-    """The losses of one worker with dropout that nothing happens to."""
-    run = start(data_in(tmp_path_factory.mktemp("whole")), *FLAGS)
-    run.ended()
-    assert not list((run.root / "data" / "checkpoints").rglob("*.ckpt"))
-    return run.losses()
+def epochs_kept(root: Path) -> int:
+    """Epochs whose checkpoint Ray has taken note of: one that came just before a kill may be lost."""
+    notes = list((root / "data" / "checkpoints").glob("*/checkpoint_manager_snapshot.json"))
+    return sum(note.read_text().count("checkpoint_dir_name") for note in notes)
 
 
-def test_a_killed_worker_is_made_up_for(tmp_path: Path, undisturbed: list[tuple[int, float, float]]) -> None:
-    run = start(data_in(tmp_path), *FLAGS)
-    wait_for(lambda: run.epochs_kept() >= 1, run)
-    (worker,) = run.workers()
-    worker.send_signal(signal.SIGKILL)
-    said = run.ended()
+def training_workers(process: psutil.Process) -> list[psutil.Process]:
+    found = []
+    for child in process.children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if "RayTrainWorker" in "".join(child.cmdline()[:1]):
+                found.append(child)
+    return found
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + ENOUGH_S
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@contextlib.contextmanager
+def a_worker_killed(root: Path) -> Iterator[None]:
+    """Inside the block the first training that has kept an epoch loses a worker, as to a lack of power."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        if wait_for(lambda: epochs_kept(root) >= 1):
+            worker = training_workers(psutil.Process())[-1]
+            worker.send_signal(signal.SIGKILL)
+            killed.append(worker.pid)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    yield
+    killer.join()
+    assert killed
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_killed_worker_of_two_is_made_up_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two workers share every batch equally, and so take the steps of one: without dropout they are the same."""
+    with a_worker_killed(root):
+        assert main(flags(workers=2, dropout=0.0)) == 0
+    said = capsys.readouterr().err
     assert "a worker has died: the training goes on after epoch" in said
-    assert_close(run.losses(), undisturbed)
+    assert_close(losses_of_model(root), undisturbed(root, 0.0), 1e-5)
+    assert not list((root / "data" / "checkpoints").rglob("*"))
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_a_killed_command_is_gone_on_with(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The features have grown meanwhile; the resumed training sees those that it began with."""
+    command = [sys.executable, "-m", "midas_ray.cli", *flags(dropout=0.1), "--num-cpus", "1"]
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.DEVNULL) as driver:
+        assert wait_for(lambda: epochs_kept(root) >= 1)
+        children = psutil.Process(driver.pid).children(recursive=True)
+        driver.send_signal(signal.SIGKILL)
+        for child in children:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+        psutil.wait_procs(children, ENOUGH_S)
+    assert not (root / "models").exists() or list((root / "models").iterdir()) == []
+    expected = undisturbed(root, 0.1)
+    (run,) = (path.name for path in (root / "data" / "checkpoints").iterdir())
+    assert main(["train", "--data-dir", "data", "--gpus", "0", "--resume", "tft-nothing"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == f"--resume tft-nothing: expected an unfinished training, found {run}"
+    write_features(Storage(str(root / "data")), planted_panel(720, seed=1))
+    assert main(["train", "--data-dir", "data", "--gpus", "0", "--resume", run]) == 1
+    assert "expected the features it began with, found others up to the same moment" in capsys.readouterr().err
+    write_features(Storage(str(root / "data")), planted_panel(720))
+    assert main(["train", "--data-dir", "data", "--gpus", "0", "--resume", run]) == 0
+    assert "the training goes on after epoch" in capsys.readouterr().err
+    assert (root / "models" / "latest").resolve().name == run
+    assert_close(losses_of_model(root), expected, 1e-6)
