@@ -29,7 +29,10 @@ def data_dir(tmp_path: Path) -> str:
 
 
 def _settings(data_dir: str, **values: object) -> Backtest:
-    small: dict[str, object] = {"input_length": 10, "output_length": 10, "fee_bps": 1.0, "gpus": 0}
+    small: dict[str, object] = {
+        "input_length": 10, "output_length": 10, "fee_bps": 1.0, "gpus": 0, "quantiles": (0.1, 0.5, 0.9), "seeds": 1,
+        "forecasters": ("tft", "trailing", "ewma"),
+    }  # fmt: skip
     return Backtest(data_dir=data_dir, **(small | values))
 
 
@@ -45,14 +48,14 @@ def test_walk_forward_writes_page_metrics_and_fills(data_dir: str, capsys: pytes
         "backtest_results.csv", "backtest_results.html", "backtest_results.json",
     ]  # fmt: skip
     shown = capsys.readouterr()
-    assert "The model beats both baselines." in shown.out
-    assert all(f"fold {number} done" in shown.err for number in (1, 2, 3))
+    assert "the TFT beats both baselines" in shown.out
+    assert all(f"fold {number} tft done" in shown.err for number in (1, 2, 3))
 
     found = json.loads((reports / "backtest_results.json").read_text(), parse_constant=_refuse_constants)
     assert found["verdict"]["beats"] == {"trailing": True, "ewma": True}
     assert len(found["folds"]) == 3
-    assert np.shape(found["scores"]["pinball_loss_bps"]["model"]) == (10, 3)
-    assert found["trading"]["sharpe_annualised"] is None
+    assert found["trading"]["performance"]["sharpe"] is None
+    assert found["final_period"]["opened_now"] is False
 
     fills = pl.read_csv(reports / "backtest_results.csv", try_parse_dates=True)
     entries, exits = fills.filter(action="entry"), fills.filter(action="exit")
@@ -64,9 +67,8 @@ def test_walk_forward_writes_page_metrics_and_fills(data_dir: str, capsys: pytes
     assert entries["net_bps"].null_count() == len(entries)
 
     page = (reports / "backtest_results.html").read_text()
-    assert page.count('class="chart"') == 7
-    for phrase in ("The model beats both baselines.", "walk-forward over 3 folds", "ofi_cumulative", "Purge"):
-        assert phrase in page
+    for phrase in ("the TFT beats both baselines", "ofi_cumulative", "Final period"):
+        assert phrase.lower() in page.lower()
 
 
 @pytest.mark.usefixtures("ray_local")
@@ -84,8 +86,7 @@ def test_output_beside_a_chosen_page_and_a_dataset_without_a_book(tmp_path: Path
     assert backtest(_settings(str(data_dir), output=str(tmp_path / "out" / "mine.html")), fit=fit_linear) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mine.csv", "mine.html", "mine.json"]
     page = (tmp_path / "out" / "mine.html").read_text()
-    assert "there is no book, so fills are at the close" in page
-    assert "absent: the data has none" in page
+    assert "the data hold bars and no book" in page
     assert not (data_dir / "reports").exists()
 
 
@@ -113,7 +114,7 @@ def test_a_worker_that_dies_is_one_line() -> None:
     panel = signal_panel(400, strength_bps=1.0)
     plans = plan_folds(panel, 10, 5, 3)[:1]
     with pytest.raises(MidasError, match=r"^fold 1: expected its worker to finish, found it lost"):
-        run_folds(panel, plans, NetworkSettings(), gpus=0, done=lambda _: None, fit=fit_dies)
+        run_folds(panel, plans, NetworkSettings(), ("tft",), 1, gpus=0, done=lambda *_: None, fit=fit_dies)
 
 
 @pytest.mark.usefixtures("ray_local")
@@ -136,7 +137,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     nowhere = tmp_path / "empty"
     assert "run midas features first" in _refused(capsys, "--data-dir", str(nowhere))
     assert not nowhere.exists()
-    assert "expected at least 1228 windows" in _refused(
+    assert "expected at least 1760 windows" in _refused(
         capsys, "--data-dir", data_dir, "--output-length", "40", "--folds", "3", "--input-length", "480"
     )
     assert "--folds" in _refused(capsys, "--data-dir", data_dir, "--folds", "2")
@@ -159,3 +160,42 @@ def test_a_missing_or_damaged_model_is_one_line(
     (tmp_path / "bad" / "best_model.pt").write_bytes(b"not a model")
     assert "not a readable model" in _refused(capsys, "--data-dir", data_dir, "--model", str(tmp_path / "bad"))
     assert not (Path(data_dir) / "reports").exists()
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_the_final_period_is_opened_once_and_that_is_recorded(
+    data_dir: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = Path(data_dir) / ".midas" / "final_period.json"
+    assert backtest(_settings(data_dir, final_share=0.2), fit=fit_linear) == 0
+    assert not record.exists()
+    assert backtest(_settings(data_dir, final_share=0.2, open_final=True), fit=fit_linear) == 0
+    (opened,) = json.loads(record.read_text())
+    assert opened["again"] is False
+    found = json.loads((Path(data_dir) / "reports" / "backtest_results.json").read_text())
+    assert opened["data_digest"] == found["data"]["digest"]
+    assert opened["pooled_skill"]["ewma"] == pytest.approx(found["scores"]["skill"]["ewma"]["pooled"]["value"])
+    test = found["folds"][0]["test"]
+    assert (len(found["folds"]), test["first_us"]) == (1, opened["first_us"])
+    with pytest.raises(UsageError, match=r"--open-final: the data up to .* were opened on 20.* a final period is"):
+        backtest(_settings(data_dir, final_share=0.2, open_final=True), fit=fit_linear)
+    assert backtest(_settings(data_dir, final_share=0.2, open_final_again=True), fit=fit_linear) == 0
+    assert [entry["again"] for entry in json.loads(record.read_text())] == [False, True]
+    capsys.readouterr()
+
+
+@pytest.mark.usefixtures("ray_local")
+def test_combinatorial_cross_validation_gives_every_path(tmp_path: Path) -> None:
+    """A short lookback, so that groups are longer than the embargo."""
+    folder = tmp_path / "data"
+    write_features(Storage(str(folder)), signal_panel(16_000, strength_bps=4.0))
+    values = _settings(
+        str(folder), cross_validation="combinatorial", groups=4, test_groups=2, final_share=0.0,
+        forecasters=("har", "ewma"),
+    )  # fmt: skip
+    assert backtest(values) == 0
+    found = json.loads((folder / "reports" / "backtest_results.json").read_text())
+    assert len(found["folds"]) == 6
+    assert len(found["scores_by_path"]) == 3
+    windows = {path["windows"] for path in found["scores_by_path"]}
+    assert windows == {found["scores"]["windows"]}
