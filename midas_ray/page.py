@@ -127,7 +127,7 @@ class Page:
             + "</tr>"
             for number, row in enumerate(table.rows)
         )
-        caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+        caption = f"<caption>{escape(_unbroken(table.caption))}</caption>" if table.caption else ""
         note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
         kind = ' class="stacked"' if len(table.header) >= _STACKED_FROM else ""
         self._body.append(
@@ -209,8 +209,8 @@ def theme(figure: go.Figure) -> None:
 
 
 def _unbroken(name: str) -> str:
-    """A column's name whose unit stays on the line of the word before it."""
-    return name.replace(", %", ",\N{NO-BREAK SPACE}%").replace(", bps", ",\N{NO-BREAK SPACE}bps")
+    """A heading whose units stay on the line of the word before them."""
+    return name.replace(" %", "\N{NO-BREAK SPACE}%").replace(", bps", ",\N{NO-BREAK SPACE}bps")
 
 
 def _numeric_class(values: list[Cell]) -> str:

@@ -7,14 +7,14 @@ import plotly.graph_objects as go
 
 from midas_ray.evaluate.judge import ADAPTIVE, CALIBRATED, FORMS, RAW, REGIMES, delivered_form, reported
 from midas_ray.evaluate.outcome import Outcome
-from midas_ray.evaluate.report.skill import horizons
+from midas_ray.evaluate.report.skill import ahead
 from midas_ray.evaluate.report.style import (
     NAMES,
     Float,
     error_bars,
     interval_cell,
     interval_text,
-    minutes_name,
+    time_unit,
     typeset,
 )
 from midas_ray.evaluate.significance import Estimates
@@ -65,13 +65,13 @@ def _groups(page: Page, outcome: Outcome) -> None:
         height=280,
         title=_worst_title(scores.coverage_by_hour, [f"at {hour}:00 UTC" for hour in hours], "hours"),
     )
-    minutes = horizons(outcome)
+    unit, length = time_unit(outcome.panel.bucket_ms)
     found = scores.delivered(outcome.forecasts.judged).calibration.coverage_by_horizon
     page.figure(
-        coverage([f"{x:g}" for x in minutes], found, "minutes ahead"),
+        coverage([f"{length * (h + 1):g}" for h in range(len(found.value))], found, f"{unit} ahead"),
         "Share of outcomes between P10 and P90 as delivered, with 95 % intervals.",
         height=280,
-        title=_worst_title(found, [f"{minutes_name(x)} ahead" for x in minutes], "horizons"),
+        title=_worst_title(found, [f"{ahead(outcome, h)} ahead" for h in range(len(found.value))], "horizons"),
     )
 
 

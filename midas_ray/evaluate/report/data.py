@@ -6,7 +6,7 @@ import numpy as np
 
 from midas_ray.dataset.panel import Panel
 from midas_ray.evaluate.outcome import Outcome
-from midas_ray.evaluate.report.style import enumerated, minutes_name, time_text, typeset
+from midas_ray.evaluate.report.style import duration_name, enumerated, time_text, typeset
 from midas_ray.features.nulls import NullKind
 from midas_ray.page import Cell, Page, Table
 
@@ -82,7 +82,6 @@ def _sentence(outcome: Outcome, found: dict[str, Gaps]) -> str:
 
 def _table(outcome: Outcome, found: dict[str, Gaps]) -> Table:
     panel = outcome.panel
-    minutes = panel.bucket_ms / 60_000
     judged = np.bincount(outcome.forecasts.symbol_index, minlength=len(panel.symbols))
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
@@ -91,7 +90,7 @@ def _table(outcome: Outcome, found: dict[str, Gaps]) -> Table:
             held.rows,
             found[symbol].missing,
             found[symbol].touched,
-            typeset(minutes_name(minutes * found[symbol].longest)) if found[symbol].longest else "none",
+            typeset(duration_name(panel.bucket_ms, found[symbol].longest)) if found[symbol].longest else "none",
             typeset(f"{100 * found[symbol].coverage:.2f} %"),
             int(judged[index]),
         )

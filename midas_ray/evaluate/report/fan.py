@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from midas_ray.evaluate.judge import reported
 from midas_ray.evaluate.outcome import Outcome
-from midas_ray.evaluate.report.style import minutes_name, moment, moments, number, plain, quantile_name, shade
+from midas_ray.evaluate.report.style import duration_name, moment, moments, number, plain, quantile_name, shade
 from midas_ray.evaluate.stretch import Overview, Stretch, overview, representative
 from midas_ray.page import Colour, Page
 
@@ -27,7 +27,7 @@ def section(page: Page, outcome: Outcome) -> None:
         height=430,
         title=_stretch_title(outcome, stretch),
     )
-    ahead = minutes_name(outcome.forecasts.actual_nH.shape[1] * outcome.panel.bucket_ms / 60_000)
+    ahead = duration_name(outcome.panel.bucket_ms, outcome.forecasts.actual_nH.shape[1])
     page.figure(
         width(whole),
         f"{whole.symbol}, {ahead} ahead, the whole test period in spans of {_duration(whole.span_us)}: the mean P10 "

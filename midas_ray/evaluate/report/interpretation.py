@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from midas_ray.evaluate.outcome import FoldRecord, Outcome
-from midas_ray.evaluate.report.style import Float, number, plain
+from midas_ray.evaluate.report.style import Float, duration_name, plain, time_unit, typeset
 from midas_ray.forecast.interpretation import Interpretation
 from midas_ray.page import Colour, Page, Table
 
@@ -54,28 +54,29 @@ def bars(importance: Mapping[str, float]) -> go.Figure:
     return figure
 
 
-def attention_title(attention_L: Float, bucket_minutes: float) -> str:
+def attention_title(attention_L: Float, bucket_ms: int) -> str:
     """The sentence above the curve; the last entry is the newest bucket."""
     share = attention_L / attention_L.sum()
     recent = max(1, round(len(share) / 6))
     newest = float(share[-recent:].sum())
-    return (
-        f"The newest {recent * bucket_minutes:g} min of {len(share) * bucket_minutes:g} hold {100 * newest:.0f} % of "
-        "the "
-        f"attention (even attention would give them {number(100 * recent / len(share), 0, '')} %)"
+    return typeset(
+        f"The newest {duration_name(bucket_ms, recent)} of {duration_name(bucket_ms, len(share))} hold "
+        f"{100 * newest:.0f} % "
+        f"of the attention (spread evenly they would hold {100 * recent / len(share):.0f} %)"
     )
 
 
-def attention(attention_L: Float, bucket_minutes: float) -> go.Figure:
+def attention(attention_L: Float, bucket_ms: int) -> go.Figure:
     """Mean attention of the forecasts on each bucket of the past."""
-    lag = -np.arange(len(attention_L))[::-1] * bucket_minutes
+    unit, length = time_unit(bucket_ms)
+    lag = -np.arange(len(attention_L))[::-1] * length
     figure = go.Figure()
     figure.add_scatter(
         x=lag, y=100 * attention_L / attention_L.sum(), mode="lines", line={"color": Colour.model, "width": 2},
         fill="tozeroy", fillcolor=Colour.model_band, showlegend=False, hovertemplate="%{y:.2f} %<extra></extra>",
     )  # fmt: skip
     figure.add_hline(y=100 / len(attention_L), line={"color": Colour.ink, "width": 1, "dash": "dash"})
-    figure.update_xaxes(title_text="minutes before the forecast")
+    figure.update_xaxes(title_text=f"{unit} before the forecast")
     figure.update_yaxes(title_text="share of the attention, %", rangemode="tozero")
     return figure
 
@@ -118,13 +119,12 @@ def section(page: Page, outcome: Outcome) -> None:
         title=importance_title(found.encoder, "inputs of the past"),
     )
     attention_L = np.array(found.attention)
-    bucket_minutes = outcome.panel.bucket_ms / 60_000
     page.figure(
-        attention(attention_L, bucket_minutes),
+        attention(attention_L, outcome.panel.bucket_ms),
         "Attention of the forecasts to each bucket of the past, averaged over heads and horizons; dashed: evenly "
         "spread.",
         height=280,
-        title=attention_title(attention_L, bucket_minutes),
+        title=attention_title(attention_L, outcome.panel.bucket_ms),
     )
     known = {**found.decoder, **found.static}
     if len(known) > 1:

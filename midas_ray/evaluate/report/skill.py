@@ -9,20 +9,22 @@ from midas_ray.evaluate.report.style import (
     COLOURS,
     MARKS,
     NAMES,
-    Float,
     band,
+    duration_name,
+    enumerated,
     error_bars,
+    frame,
     interval_cell,
     interval_text,
-    minutes_name,
     number,
     probability,
     quantile_name,
     shade,
     subject,
+    time_unit,
     with_p,
 )
-from midas_ray.evaluate.verdict import beaten, capital, strongest
+from midas_ray.evaluate.verdict import SIGNIFICANT, beaten, capital, strongest
 from midas_ray.page import Cell, Colour, Interval, Page, Table
 
 
@@ -43,7 +45,7 @@ def section(page: Page, outcome: Outcome) -> None:
     page.figure(
         forest(outcome),
         "Pooled over all horizons and quantiles, with 95 % intervals of a block bootstrap over moments. Right of 0: "
-        "better than the baseline.",
+        f"better than the baseline.{_outside(_pooled_frame(outcome)[1])}",
         height=110 + 46 * len(outcome.forecasts.baselines),
         title=_forest_title(outcome),
     )
@@ -51,7 +53,8 @@ def section(page: Page, outcome: Outcome) -> None:
     page.text(_spa_sentence(outcome))
     page.figure(
         by_horizon(outcome),
-        f"All quantiles. The band is the 95 % interval over the strongest baseline, {NAMES[strongest(outcome)]}.",
+        f"All quantiles. The band is the 95 % interval over the strongest baseline, {NAMES[strongest(outcome)]}."
+        f"{_outside(_horizon_frame(outcome)[1])}",
         height=380,
         title=_horizon_title(outcome),
     )
@@ -62,9 +65,9 @@ def section(page: Page, outcome: Outcome) -> None:
         page.table(_symbol_table(outcome))
 
 
-def horizons(outcome: Outcome) -> Float:
-    """(H,) minutes ahead of each horizon."""
-    return np.arange(1, outcome.forecasts.actual_nH.shape[1] + 1) * outcome.panel.bucket_ms / 60_000
+def ahead(outcome: Outcome, h: int) -> str:
+    """How far ahead horizon index `h` lies, in words."""
+    return duration_name(outcome.panel.bucket_ms, h + 1)
 
 
 def _forest_title(outcome: Outcome) -> str:
@@ -80,30 +83,29 @@ def _forest_title(outcome: Outcome) -> str:
 def _horizon_title(outcome: Outcome) -> str:
     over = outcome.scores.skill[strongest(outcome)].by_horizon
     above = int((over.lower > 0).sum())
-    minutes = horizons(outcome)
     best = int(np.nanargmax(over.value)) if np.isfinite(over.value).any() else 0
     return (
-        f"The strongest baseline is beaten at {above} of {len(minutes)} horizons; the skill over it is highest at "
-        f"{minutes_name(minutes[best])} ({number(100 * float(over.value[best]), 2, unit=' %')})"
+        f"The strongest baseline is beaten at {above} of {len(over.value)} horizons; the skill over it is highest "
+        f"{ahead(outcome, best)} ahead ({number(100 * float(over.value[best]), 2, unit=' %')})"
     )
 
 
 def _spa_sentence(outcome: Outcome) -> str:
-    judged, p = subject(outcome.forecasts.judged), outcome.scores.any_beats_judged
+    who, p = subject(outcome.forecasts.judged), outcome.scores.any_beats_judged
     if p is None or not np.isfinite(p):
         return "The test for superior predictive ability is undefined here: the losses do not differ."
-    opening = "Some baseline is better" if p < 0.05 else "No baseline is better"
+    count = len(outcome.forecasts.baselines)
+    shown = "shows that some baseline is better" if p < SIGNIFICANT else "does not show that any baseline is better"
     text = (
-        f"{opening} than {judged} beyond chance: Hansen's test for superior predictive ability over all "
-        f"{len(outcome.forecasts.baselines)} baselines gives {with_p(p)}."
+        f"Hansen's test for superior predictive ability, which allows for there being {count} of them, {shown} than "
+        f"{who} ({with_p(p)})."
     )
     trailing = outcome.scores.any_beats_trailing
     if trailing is None or not np.isfinite(trailing):
         return text
-    verb = "is" if trailing < 0.05 else "is not"
+    verb = "shows" if trailing < SIGNIFICANT else "does not show"
     return (
-        f"{text} That some forecaster beats {NAMES['trailing']}, the simplest one, {verb} beyond chance "
-        f"({with_p(trailing)})."
+        f"{text} It {verb} that some forecaster is better than {NAMES['trailing']}, the simplest ({with_p(trailing)})."
     )
 
 
@@ -118,27 +120,55 @@ def forest(outcome: Outcome) -> go.Figure:
             hovertemplate="%{x:.2f} %<extra>" + NAMES[name] + "</extra>",
         )  # fmt: skip
     figure.add_vline(x=0, line={"color": Colour.ink, "width": 1})
-    figure.update_xaxes(title_text="skill over the baseline, %")
+    figure.update_xaxes(title_text="skill over the baseline, %", range=_pooled_frame(outcome)[0])
     figure.update_yaxes(type="category")
     return figure
 
 
+def _pooled_frame(outcome: Outcome) -> tuple[list[float] | None, list[str]]:
+    return frame(
+        {
+            name: (100 * float(over.pooled.lower), 100 * float(over.pooled.upper))
+            for name, over in outcome.scores.skill.items()
+        }
+    )
+
+
+def _horizon_frame(outcome: Outcome) -> tuple[list[float] | None, list[str]]:
+    skill, toughest = outcome.scores.skill, strongest(outcome)
+    reach = {}
+    for name, over in skill.items():
+        parts = (over.by_horizon.lower, over.by_horizon.upper) if name == toughest else (over.by_horizon.value,)
+        reach[name] = (100 * min(float(p.min()) for p in parts), 100 * max(float(p.max()) for p in parts))
+    return frame(reach)
+
+
+def _outside(names: list[str]) -> str:
+    return (
+        f" Too far off to be drawn beside the others, see the table: {enumerated([NAMES[n] for n in names])}."
+        if names
+        else ""
+    )
+
+
 def by_horizon(outcome: Outcome) -> go.Figure:
     """Skill over each baseline by horizon, with the interval over the strongest."""
-    minutes, toughest = horizons(outcome), strongest(outcome)
+    toughest = strongest(outcome)
     over = outcome.scores.skill[toughest].by_horizon
+    unit, length = time_unit(outcome.panel.bucket_ms)
+    x = length * np.arange(1, len(over.value) + 1, dtype=np.float64)
     figure = go.Figure()
-    figure.add_trace(band(minutes, 100 * over.lower, 100 * over.upper, "95 % interval", shade(COLOURS[toughest])))
+    figure.add_trace(band(x, 100 * over.lower, 100 * over.upper, "95 % interval", shade(COLOURS[toughest])))
     for name in outcome.forecasts.baselines:
         figure.add_scatter(
-            x=minutes, y=100 * outcome.scores.skill[name].by_horizon.value, mode="lines+markers",
+            x=x, y=100 * outcome.scores.skill[name].by_horizon.value, mode="lines+markers",
             name=f"over {NAMES[name]}",
             line={"color": COLOURS[name], "width": 1.8}, marker={"symbol": MARKS[name], "size": 8},
             hovertemplate="%{y:.2f} %<extra>over " + NAMES[name] + "</extra>",
         )  # fmt: skip
     figure.add_hline(y=0, line={"color": Colour.ink, "width": 1})
-    figure.update_xaxes(title_text="minutes ahead")
-    figure.update_yaxes(title_text="skill over the baseline, %")
+    figure.update_xaxes(title_text=f"{unit} ahead")
+    figure.update_yaxes(title_text="skill over the baseline, %", range=_horizon_frame(outcome)[0])
     return figure
 
 
@@ -173,8 +203,8 @@ def _pooled_table(outcome: Outcome) -> Table:
 def _horizon_table(outcome: Outcome) -> Table:
     skill = outcome.scores.skill
     rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (minutes_name(minutes), *(interval_cell(over.by_horizon, h) for over in skill.values()))
-        for h, minutes in enumerate(horizons(outcome))
+        (ahead(outcome, h), *(interval_cell(over.by_horizon, h) for over in skill.values()))
+        for h in range(outcome.forecasts.actual_nH.shape[1])
     )
     return Table(
         ("ahead", *(f"over {NAMES[name]}, %" for name in skill)),

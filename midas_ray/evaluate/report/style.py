@@ -41,6 +41,9 @@ MARKS = {
     "lightgbm": "star",
 }
 UNDEFINED = "undefined"
+FAR_OFF = 6.0
+"""Times as far from zero as the next one: what lies so far off is named instead of drawn."""
+MOST_FAR_OFF = 2
 
 
 def shade(colour: str, opacity: float = 0.16) -> str:
@@ -69,9 +72,33 @@ def quantile_name(tau: float) -> str:
     return f"P{100 * tau:g}"
 
 
-def minutes_name(minutes: float) -> str:
-    """`10 min`, or `30 s` below a minute."""
-    return f"{60 * minutes:g} s" if minutes < 1 else f"{minutes:g} min"
+def duration_name(bucket_ms: int, buckets: int) -> str:
+    """`10 min`, or `100 s` where it is not whole minutes, or `4.5 h` from two hours on."""
+    seconds = bucket_ms * buckets / 1000
+    if seconds >= 7200:
+        return f"{seconds / 3600:.3g} h"
+    return f"{seconds:g} s" if seconds % 60 else f"{seconds / 60:g} min"
+
+
+def time_unit(bucket_ms: int) -> tuple[str, float]:
+    """The unit of an axis of buckets, and how many of it a bucket lasts: minutes, or seconds for shorter buckets."""
+    return ("minutes", bucket_ms / 60_000) if bucket_ms % 60_000 == 0 else ("seconds", bucket_ms / 1000)
+
+
+def frame(values: dict[str, tuple[float, float]]) -> tuple[list[float] | None, list[str]]:
+    """The range of an axis that shows all but what lies so far off that the rest could not be read, and what that is.
+
+    `values`: by name the lowest and highest value, zero belongs to all. None: everything fits.
+    """
+    reach = {name: max(abs(low), abs(high)) for name, (low, high) in values.items() if np.isfinite([low, high]).all()}
+    order = sorted(reach, key=lambda name: reach[name])
+    for k in range(len(order) - 1, max(1, len(order) - 1 - MOST_FAR_OFF), -1):
+        if reach[order[k]] > FAR_OFF * reach[order[k - 1]] > 0:
+            shown = [values[name] for name in order[:k]]
+            low, high = min(0.0, *(low for low, _ in shown)), max(0.0, *(high for _, high in shown))
+            margin = 0.08 * (high - low)
+            return [low - margin, high + margin], [name for name in values if name in order[k:]]
+    return None, []
 
 
 def typeset(text: str) -> str:

@@ -31,25 +31,28 @@ def section(page: Page, outcome: Outcome, verdict: Verdict) -> None:
         equity(result),
         "Sum of returns on a constant stake, split equally between symbols and sleeves; open positions are marked at "
         "the "
-        "reference price. Before costs: there, without spread, fees and funding. The bar at the end holds 95 % of "
-        f"{_draws(result)}.",
+        f"reference price. Before costs: there, without spread, fees and funding.{_control_note(result)}",
         height=400,
         title=_equity_title(result),
     )
-    page.figure(
-        break_even(result),
-        "The same forecasts and the same rule at other all-in costs of a round trip: it trades less often where they "
-        "are "
-        "higher. Filled at the reference price; the line marks the fees charged above, without the spread.",
-        height=320,
-        title=_break_even_title(result),
-    )
+    if np.isfinite(result.break_even.net_bps).sum() > 1:
+        page.figure(
+            break_even(result),
+            "The same forecasts and the same rule at other all-in costs of a round trip: it trades less often where "
+            "they "
+            "are "
+            "higher. Filled at the reference price; the line marks the fees charged above, without the spread.",
+            height=320,
+            title=_break_even_title(result),
+        )
+    else:
+        page.text(f"{_break_even_title(result)}.")
     page.table(_table(result))
     page.text(typeset(sharpe_sentence(result, outcome.conditions.trials)))
 
 
-def _draws(result: TradingResult) -> str:
-    return "as many random entries" if result.random_entries is not None else "nothing: there were no trades"
+def _control_note(result: TradingResult) -> str:
+    return "" if result.random_entries is None else " The bar at the end holds 95 % of as many random entries."
 
 
 def _rule(outcome: Outcome, result: TradingResult) -> str:

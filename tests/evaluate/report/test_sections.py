@@ -74,8 +74,8 @@ def test_importance_is_ranked_and_the_rest_is_summed() -> None:
 
 def test_attention_by_lag_in_words() -> None:
     attention = np.array([1.0, 1, 1, 1, 1, 5])
-    assert attention_title(attention, 0.5) == (
-        "The newest 0.5 min of 3 hold 50 % of the attention (even attention would give them 17 %)"
+    assert _plain(attention_title(attention, 30_000)) == (
+        "The newest 30 s of 3 min hold 50 % of the attention (spread evenly they would hold 17 %)"
     )
 
 
@@ -104,7 +104,10 @@ def test_numbers_in_words() -> None:
     assert style.probability(0.0004) == "< 0.001"
     assert style.with_p(0.0314) == "p = 0.031"
     assert style.enumerated(["a", "b", "c"], "or") == "a, b or c"
-    assert style.minutes_name(0.5) == "30 s"
+    durations = [style.duration_name(10_000, buckets) for buckets in (1, 6, 10, 30, 2700)]
+    assert durations == ["10 s", "1 min", "100 s", "5 min", "7.5 h"]
+    assert style.time_unit(10_000) == ("seconds", 10.0)
+    assert style.time_unit(120_000) == ("minutes", 2.0)
     assert _plain(style.typeset("up -3 %, 10-20 midas --x -0.5 bps")) == "up -3 %, 10-20 midas --x -0.5 bps"
     no_interval = style.interval_cell(Estimates(np.array(0.5), np.array(np.nan), np.array(0.6)))
     assert (no_interval.value, no_interval.bounds) == ("+50.00", "no interval")
@@ -122,3 +125,12 @@ def test_the_timeline_draws_a_limited_number_of_folds() -> None:
     figure = procedure.timeline(many, FinalState(period=PERIOD, opened_now=False, earlier=None))
     drawn = {y for trace in figure.data for y in trace.y if y is not None}
     assert len(drawn) == procedure.MOST_FOLDS + 1
+
+
+def test_what_lies_far_off_is_named_instead_of_squeezing_the_rest() -> None:
+    assert style.frame({"a": (-1.0, 2.0), "b": (0.5, 3.0)}) == (None, [])
+    found, outside = style.frame({"a": (-1.0, 2.0), "far": (30.0, 60.0), "b": (0.5, 3.0), "undefined": (np.nan, 1.0)})
+    assert found == pytest.approx([-1.32, 3.32])
+    assert outside == ["far"]
+    assert style.frame({"a": (0.0, 0.1), "b": (1.0, 2.0), "c": (1.0, 2.0), "d": (1.0, 2.0)}) == (None, [])
+    assert style.frame({"a": (0.0, 0.1), "b": (1.0, 2.0)}) == (None, [])
