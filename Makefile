@@ -9,7 +9,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test check bench soak demo doctor up down status logs logs-collector logs-processor logs-features \
-	stats process validate-features train tensorboard backtest clean-data
+	stats process validate-features train tensorboard backtest forecast models clean-data
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,12 @@ tensorboard: setup ## serve the training curves
 
 backtest: setup ## walk-forward backtest and its report
 	@$(MIDAS) backtest $(ARGS)
+
+forecast: setup ## live forecasts beside midas up: ARGS="--symbols btcusdt"
+	@$(MIDAS) forecast $(ARGS)
+
+models: setup ## trained models: ARGS="list", "promote RUN", "compare RUN RUN"
+	@$(MIDAS) models $(or $(ARGS),list)
 
 clean-data: setup ## delete data by age and size, never what is needed: ARGS="--older-than 30d --dry-run"; asks first
 	@$(MIDAS) clean-data $(ARGS)

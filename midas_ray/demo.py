@@ -62,7 +62,7 @@ def _stages(settings: s.Demo, root: Path) -> None:
         ("train: Temporal Fusion Transformer", lambda: train(s.Train.model_construct(**common, **models, **NETWORK))),
         (
             "backtest: walk-forward, retrained in each fold",
-            lambda: backtest(s.Backtest.model_construct(**common, **NETWORK)),
+            lambda: backtest(s.Backtest.model_construct(**common, **NETWORK, seeds=1)),
         ),
     ]
     for number, (title, stage) in enumerate(stages, 1):
