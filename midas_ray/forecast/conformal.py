@@ -27,7 +27,7 @@ from midas_ray.errors import TooFewRowsError
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-LEAST_WINDOWS = 20
+LEAST_WINDOWS = 3
 PRIOR_WINDOWS = 100.0
 """Independent windows that weigh as much as the belief that the forecast is right as it is: the sampling error of a P10
 is 0.67 / sqrt(N) of the width, true errors are some 0.07 of it."""
@@ -80,7 +80,7 @@ class Conformal:
         if n < LEAST_WINDOWS:
             raise TooFewRowsError(
                 f"too few rows to calibrate: expected {LEAST_WINDOWS} windows in the calibration part, found {n}; "
-                "collect more, or raise --calibration-share"
+                "collect more"
             )
         taus = np.array(quantiles)
         scores = np.sort((actual_nH[:, :, None] - raw_nHQ) / width_bps(raw_nHQ, taus), axis=0)

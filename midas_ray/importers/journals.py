@@ -43,6 +43,8 @@ class Outcome:
     divergences: int = 0
     undecodable: int = 0
     ever_live: bool = False
+    out_of_order: int = 0
+    """Lines received over a second before the one in front of them."""
 
 
 def captures(files: Sequence[FileSurvey]) -> dict[str, SymbolCapture]:
@@ -87,6 +89,10 @@ def check_snapshots(capture: SymbolCapture) -> None:
             f"{capture.symbol}: expected a REST depth snapshot (lastUpdateId) beside {capture.kinds['depth']:,} depth "
             "events, found none, so that the book cannot start; add the file that holds it"
         )
+
+
+OUT_OF_ORDER_NS = 1_000_000_000
+"""A line received so much earlier than the one before it does not lie where its capture wrote it."""
 
 
 class JournalImport:
@@ -152,6 +158,8 @@ class JournalImport:
         if recorder is None:
             recorder = self._open(symbol, frame.recv_ns)
         entry, recv_ns = frame.entry, frame.recv_ns
+        if recv_ns < self._last_ns.get(symbol, recv_ns) - OUT_OF_ORDER_NS:
+            self.outcomes[symbol].out_of_order += 1
         self._last_ns[symbol] = recv_ns
         if entry.kind == "ws":
             recorder.frame(recv_ns, None, CONNECTION, entry.payload)

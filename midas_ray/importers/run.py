@@ -138,6 +138,12 @@ def _summary(capture: SymbolCapture, files: list[FileSurvey], outcome: Outcome, 
         parts.append(f"{outcome.runs} runs, between which nobody captured")
     if not outcome.ever_live:
         parts.append("no depth events with a snapshot: the book stays `syncing`")
+    if outcome.out_of_order:
+        times = "once" if outcome.out_of_order == 1 else f"{outcome.out_of_order:,} times"
+        parts.append(
+            f"receive times run back by over a second {times}: lines of the files are out of order, and what the book "
+            "misses there is a gap; sort them by their timestamps and import into another --data-dir"
+        )
     if outcome.divergences:
         parts.append(f"{outcome.divergences} snapshots contradicted the book")
     if outcome.undecodable:

@@ -93,8 +93,8 @@ def test_a_forecast_without_width_is_moved_too() -> None:
 
 
 def test_too_few_windows() -> None:
-    with pytest.raises(TooFewRowsError, match="expected 20 windows in the calibration part, found 19"):
-        Conformal.fit(np.zeros((19, 1)), np.zeros((19, 1, 3)), TAUS)
+    with pytest.raises(TooFewRowsError, match="expected 3 windows in the calibration part, found 2"):
+        Conformal.fit(np.zeros((2, 1)), np.zeros((2, 1, 3)), TAUS)
 
 
 def test_what_is_stored_is_read_back() -> None:

@@ -92,6 +92,15 @@ def test_break_inside_a_file_is_a_gap(tmp_path: Path, capsys: Capsys) -> None:
     assert (events[2]["expected_id"], events[3]["cause"]) == (200, "venue")
 
 
+def test_lines_out_of_order_are_said(tmp_path: Path, capsys: Capsys) -> None:
+    frames = session()
+    shuffled = [*frames[:9], *frames[20:], *frames[9:20]]
+    assert run(tmp_path, "lines", lines_file(tmp_path / "btc.gz", shuffled)) == 0
+    assert (
+        "receive times run back by over a second once: lines of the files are out of order" in capsys.readouterr().out
+    )
+
+
 def test_same_files_again_change_nothing(tmp_path: Path, capsys: Capsys) -> None:
     path = lines_file(tmp_path / "btc.gz", session())
     run(tmp_path, "lines", path)
