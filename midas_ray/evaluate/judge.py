@@ -351,10 +351,13 @@ def score(forecasts: Forecasts, *, every_form: bool = True) -> Scores:
     )
 
 
-def mean_per_trade(forecasts: Forecasts, origin: Int, net_bps: Float) -> Estimates:
-    """Mean net result of a round trip, bps, with the interval of the same block bootstrap over moments of decision."""
+def mean_per_trade(forecasts: Forecasts, origin: Int, net_bps: Float, size: Float) -> Estimates:
+    """Mean net result of a round trip, bps, weighted by size: what each unit of notional earned.
+
+    The interval is of the same block bootstrap over moments of decision.
+    """
     columns = np.zeros((len(forecasts.origins), 2))
-    np.add.at(columns, origin, np.column_stack([net_bps, np.ones(len(net_bps))]))
+    np.add.at(columns, origin, np.column_stack([size * net_bps, size]))
     n_moments = len(np.unique(forecasts.ts_us))
     length = significance.block_length(n_moments, forecasts.actual_nH.shape[1])
     sampler = _Sampler(forecasts.ts_us, length, n_moments)

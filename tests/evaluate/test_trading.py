@@ -86,7 +86,8 @@ def test_without_a_quote_nothing_is_bought_and_an_exit_waits_for_the_next_one() 
     assert unfilled == 1
     bid[7:] = ask[7:] = np.nan
     stranded = filled(replace(panel, bid=bid, ask=ask), np.array([4]), [1])
-    assert stranded.exit_px[0] == pytest.approx(panel.price[7] - (ask[5] - bid[5]) / 2)
+    assert stranded.exit_row[0] == 11
+    assert stranded.exit_px[0] == pytest.approx(panel.price[11] - (ask[5] - bid[5]) / 2)
 
 
 def test_quotes_of_another_symbol_fill_nothing() -> None:
@@ -234,14 +235,14 @@ def test_a_loss_limit_closes_everything_until_midnight() -> None:
     origins = np.arange(50, 2900)
     market = Market.of(panel, fees(0.0), 0.0)
     trades, _ = execute(market, origins, signals([1] * len(origins)), 10, 1)
-    kept, stopped = stop_after_losses(market, origins, trades, 10, limit_pct=5.0)
+    kept, stopped = stop_after_losses(market, origins, trades, 10, 1, limit_pct=5.0)
     assert stopped == 1
     entered = panel.ts_us[kept.entry_row]
     first_day = START_US + DAY_US
     assert entered[entered <= first_day].max() == panel.ts_us[100]  # the fall is known at row 100
     assert (kept.exit_row[entered <= panel.ts_us[100]] <= 101).all()
     assert entered[entered > first_day].min() == first_day + BUCKET_US
-    unlimited, none = stop_after_losses(market, origins, trades, 10, limit_pct=50.0)
+    unlimited, none = stop_after_losses(market, origins, trades, 10, 1, limit_pct=50.0)
     assert (len(unlimited), none) == (len(trades), 0)
 
 

@@ -1,6 +1,7 @@
 """What trading costs: fees of named tiers, the spread, funding of perpetual contracts.
 
-Fees from the exchange's public schedule, regular users without discounts, as of November 2026: check your own account.
+Fees are those of the exchange's public schedule (binance.com/en/fee, USDT-margined futures and spot) as published in
+2025, without discounts for BNB: check your own account. Every simulated fill takes, so only the taker's fee is charged.
 Legend: n origins. Rates in bps of notional.
 """
 
@@ -36,6 +37,11 @@ TIERS = {
         Fees("binance-futures-vip1", 1.6, 4.0),
         Fees("binance-futures-vip2", 1.4, 3.5),
         Fees("binance-futures-vip3", 1.2, 3.2),
+        Fees("binance-futures-vip4", 1.0, 3.0),
+        Fees("binance-futures-vip5", 0.8, 2.7),
+        Fees("binance-futures-vip6", 0.6, 2.5),
+        Fees("binance-futures-vip7", 0.4, 2.2),
+        Fees("binance-futures-vip8", 0.2, 2.0),
         Fees("binance-futures-vip9", 0.0, 1.7),
         Fees("binance-spot-vip0", 10.0, 10.0),
         Fees("binance-spot-vip1", 9.0, 10.0),
@@ -81,19 +87,31 @@ def net_return_bps(side: Int, entry_px: Float, exit_px: Float, fee_bps: float) -
 
 
 def funding_bps(panel: Panel, side: Int, entry_row: Int, exit_row: Int, assumed_bps: float) -> Float:
-    """(n,) funding paid (+) or received (-) by positions open over a funding time, at most one each.
+    """(n,) funding paid (+) or received (-) by positions over all funding times they are open at.
 
-    The rate is the `funding_rate` feature of the row of payment where it is known, else `assumed_bps`; longs pay it.
-    A position entered at the very moment of payment does not pay, one that leaves at it does. 0 on a spot venue.
+    The rate is the `funding_rate` feature of the symbol's last row at or before the payment where it is known, else
+    `assumed_bps`; longs pay it. A position entered at the very moment of payment does not pay, one that leaves at it
+    does. 0 on a spot venue.
     """
-    if not panel.venue.endswith("futures"):
-        return np.zeros(len(side))
-    paid_us = panel.ts_us[exit_row] // FUNDING_PERIOD_US * FUNDING_PERIOD_US
-    pays = panel.ts_us[entry_row] < paid_us
-    back = (panel.ts_us[exit_row] - paid_us) // panel.bucket_us
-    row = np.maximum(exit_row - back, entry_row)
-    known = np.full(len(side), np.nan)
-    if "funding_rate" in panel.feature_names:
-        known = 1e4 * panel.column("funding_rate")[row]
-    rate = np.where(np.isfinite(known), known, assumed_bps)
-    return np.where(pays, side * rate, 0.0)
+    paid = np.zeros(len(side))
+    if not panel.venue.endswith("futures") or not len(side):
+        return paid
+    rates = 1e4 * panel.column("funding_rate") if "funding_rate" in panel.feature_names else np.full(len(panel), np.nan)
+    first, last = (panel.ts_us[row] // FUNDING_PERIOD_US for row in (entry_row, exit_row))
+    for later in range(1, int((last - first).max()) + 1):
+        at = np.flatnonzero(first + later <= last)
+        rate = rates[
+            rows_at_or_before(panel, panel.symbol_index[entry_row[at]], (first[at] + later) * FUNDING_PERIOD_US)
+        ]
+        paid[at] += side[at] * np.where(np.isfinite(rate), rate, assumed_bps)
+    return paid
+
+
+def rows_at_or_before(panel: Panel, symbol_index: Int, ts_us: Int) -> Int:
+    """(n,) the last row of each symbol at or before each moment; every symbol must have one."""
+    found = np.empty(len(ts_us), dtype=np.int64)
+    for symbol in np.unique(symbol_index):
+        first, end = np.searchsorted(panel.symbol_index, [symbol, symbol + 1])
+        own = symbol_index == symbol
+        found[own] = first + np.searchsorted(panel.ts_us[first:end], ts_us[own], side="right") - 1
+    return found

@@ -1,9 +1,11 @@
 """Fills of decisions, without looking ahead.
 
 A decision at origin t is filled at the first bucket end at or after t plus the latency, at the earliest the next one:
-buy at its ask, sell at its bid. The position is left at t + H the same way. Where the entry has no quote, nothing is
-bought; where the exit has none, the position stays until the next quote of the symbol, or, at the end of the data, is
-valued at the last known price less half the spread of its entry. Without a book both fills are at the close.
+buy at its ask, sell at its bid. The quote within a bucket is not known, so a latency below the bucket's length is a
+whole bucket, and so on. The position is left at t + H the same way: that order is planned, and sent ahead. Where the
+entry has no quote, nothing is bought; where the exit has none, the position stays until the next quote of the symbol,
+or, where none follows, is valued at its last known price less half the spread of its entry. Without a book both fills
+are at the close, and no spread is paid.
 
 H sleeves a symbol share its stake equally; the one whose turn it is takes the decision, so that overlapping forecasts
 are all traded and every sleeve is free when its turn comes (as Jegadeesh and Titman 1993). Costs are charged on every
@@ -67,6 +69,8 @@ class Market:
     ask: Float
     next_quote: Int
     """(rows,) the row itself where it has a quote, else the symbol's next row with one; -1 where there is none."""
+    last_price: Int
+    """(symbols,) the last row of each symbol whose price is known; -1 where none is."""
 
     @classmethod
     def of(cls, panel: Panel, fees: Fees, assumed_funding_bps: float) -> "Market":
@@ -77,14 +81,17 @@ class Market:
         same = (following < last) & (
             panel.symbol_index[np.minimum(following, last - 1)] == panel.symbol_index[np.arange(last)]
         )
-        return cls(panel, fees, assumed_funding_bps, bid, ask, np.where(same, following, -1))
+        priced = np.full(len(panel.symbols), -1)
+        rows = np.flatnonzero(np.isfinite(panel.price))
+        np.maximum.at(priced, panel.symbol_index[rows], rows)
+        return cls(panel, fees, assumed_funding_bps, bid, ask, np.where(same, following, -1), priced)
 
     def settle(self, side: Int, entry_row: Int, wanted_exit: Int) -> tuple[Int, Float, Float, Float, Float, Float]:
         """Exit rows, entry and exit prices, gross, funding and net of positions entered at rows with a quote."""
         panel = self.panel
         exit_row = self.next_quote[wanted_exit]
         stranded = exit_row < 0
-        exit_row = np.where(stranded, wanted_exit, exit_row)
+        exit_row = np.where(stranded, self.last_price[panel.symbol_index[entry_row]], exit_row)
         entry_px = np.where(side > 0, self.ask[entry_row], self.bid[entry_row])
         half_spread = (self.ask[entry_row] - self.bid[entry_row]) / 2
         last_price = panel.price[exit_row] - side * half_spread

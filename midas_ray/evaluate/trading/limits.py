@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from midas_ray.evaluate.trading.equity import DAY_US, equity
+from midas_ray.evaluate.trading.costs import rows_at_or_before
+from midas_ray.evaluate.trading.equity import DAY_US, Equity, equity
 from midas_ray.evaluate.trading.execution import Market, Trades
 
 Int = NDArray[np.int64]
@@ -17,48 +18,49 @@ def limit_positions(trades: Trades, max_position: float) -> Trades:
 
 
 def stop_after_losses(
-    market: Market, origins: Int, trades: Trades, horizon: int, limit_pct: float
+    market: Market, origins: Int, trades: Trades, horizon: int, delay: int, limit_pct: float
 ) -> tuple[Trades, int]:
     """Close everything and stay flat for the rest of a UTC day once its result has fallen to -`limit_pct` of the stake.
 
-    What is open leaves at the next bucket's opposite quote. Gives the trades that remain, and how many days were
-    stopped.
+    That order, too, is filled `delay` buckets later, at the opposite quote; orders on their way are filled before it.
+    Gives the trades that remain, and how many days were stopped.
     """
-    panel = market.panel
-    stopped = 0
-    for day in np.unique((panel.ts_us[trades.entry_row] - 1) // DAY_US) if len(trades) else []:
-        curve = equity(panel, origins, trades, horizon, market.fees.taker_bps)
-        own = np.flatnonzero((curve.ts_us - 1) // DAY_US == day)
-        if not len(own):
+    panel, stopped = market.panel, 0
+    curve = equity(panel, origins, trades, horizon, market.fees.taker_bps)
+    for day in np.unique((curve.ts_us - 1) // DAY_US):
+        known_us = _fallen_at_us(curve, int(day), limit_pct)
+        if known_us is None:
             continue
-        before = curve.net_pct[own[0] - 1] if own[0] else 0.0
-        fallen = np.flatnonzero(curve.net_pct[own] - before <= -limit_pct)
-        if not len(fallen):
-            continue
-        known_us = curve.ts_us[own[fallen[0]]]
-        end_us = (day + 1) * DAY_US
+        leave_us = known_us + delay * panel.bucket_us
         entered_us = panel.ts_us[trades.entry_row]
-        kept = trades.select(~((entered_us > known_us) & (entered_us <= end_us)))
-        trades = _closed(market, kept, known_us + panel.bucket_us)
+        kept = trades.select(~((entered_us >= leave_us) & (entered_us <= (day + 1) * DAY_US)))
+        trades = _closed(market, kept, leave_us)
+        curve = equity(panel, origins, trades, horizon, market.fees.taker_bps)
         stopped += 1
     return trades, stopped
+
+
+def _fallen_at_us(curve: Equity, day: int, limit_pct: float) -> int | None:
+    """The first moment of a day at which its result is at or below the limit."""
+    own = np.flatnonzero((curve.ts_us - 1) // DAY_US == day)
+    before = curve.net_pct[own[0] - 1] if own[0] else 0.0
+    fallen = own[curve.net_pct[own] - before <= -limit_pct]
+    return int(curve.ts_us[fallen[0]]) if len(fallen) else None
 
 
 def _closed(market: Market, trades: Trades, leave_us: int) -> Trades:
     """The trades with those that are open at `leave_us` left there."""
     panel = market.panel
-    entered_us, left_us = panel.ts_us[trades.entry_row], panel.ts_us[trades.exit_row]
-    open_then = (entered_us < leave_us) & (left_us > leave_us)
-    if not open_then.any():
+    at = np.flatnonzero((panel.ts_us[trades.entry_row] < leave_us) & (panel.ts_us[trades.exit_row] > leave_us))
+    if not len(at):
         return trades
-    ahead = (leave_us - entered_us[open_then]) // panel.bucket_us
-    wanted = np.minimum(trades.entry_row[open_then] + ahead, trades.exit_row[open_then])
-    settled = market.settle(trades.side[open_then], trades.entry_row[open_then], wanted)
+    entry_row = trades.entry_row[at]
+    before = rows_at_or_before(panel, panel.symbol_index[entry_row], np.full(len(at), leave_us - 1))
+    settled = market.settle(trades.side[at], entry_row, np.minimum(before + 1, trades.exit_row[at]))
     changed = {}
     for name, values in zip(
         ("exit_row", "entry_px", "exit_px", "gross_bps", "funding_bps", "net_bps"), settled, strict=True
     ):
-        whole = getattr(trades, name).copy()
-        whole[open_then] = values
-        changed[name] = whole
+        changed[name] = getattr(trades, name).copy()
+        changed[name][at] = values
     return replace(trades, **changed)

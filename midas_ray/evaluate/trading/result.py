@@ -35,7 +35,7 @@ class BreakEven:
     trades: Int
     """Round trips at that cost."""
     break_even_bps: float | None
-    """The highest cost up to which it earns; None where it earns at none."""
+    """The highest of the costs up to which it earns at all of them; None where it does not even at no cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class TradingResult:
     curve: Equity
     performance: Performance
     per_trade: Estimates | None
-    """Mean net bps a round trip, with its interval; None without trades."""
+    """Mean net bps a round trip, weighted by size, with its interval; None without trades."""
     break_even: BreakEven
     random_entries: RandomEntries | None
     """None without trades."""
@@ -96,7 +96,9 @@ def trade(panel: Panel, forecasts: Forecasts, settings: TradingSettings, trials:
     signals = decide(last, forecasts.quantiles_Q, cost, settings)
     trades, unfilled = execute(market, forecasts.origins, signals, horizon, delay)
     trades = limit_positions(trades, settings.max_position)
-    trades, stopped = stop_after_losses(market, forecasts.origins, trades, horizon, settings.daily_loss_limit_pct)
+    trades, stopped = stop_after_losses(
+        market, forecasts.origins, trades, horizon, delay, settings.daily_loss_limit_pct
+    )
     curve = equity(panel, forecasts.origins, trades, horizon, fees.taker_bps)
     symbols = len(np.unique(forecasts.symbol_index))
     return TradingResult(
@@ -109,7 +111,7 @@ def trade(panel: Panel, forecasts: Forecasts, settings: TradingSettings, trials:
         stopped_days=stopped,
         curve=curve,
         performance=performance(curve, trades, horizon, symbols, trials),
-        per_trade=mean_per_trade(forecasts, trades.origin, trades.net_bps) if len(trades) else None,
+        per_trade=mean_per_trade(forecasts, trades.origin, trades.net_bps, trades.size) if len(trades) else None,
         break_even=_break_even(panel, forecasts, last, settings, delay),
         random_entries=_random_entries(market, forecasts, trades, horizon, delay, symbols) if len(trades) else None,
         funding_is_assumed=panel.venue.endswith("futures") and not _knows_funding(panel, forecasts.origins),
@@ -131,8 +133,8 @@ def _break_even(panel: Panel, forecasts: Forecasts, last: Float, settings: Tradi
         count[k] = int(taken.sum())
         if signals.size[taken].sum() > 0:
             net[k] = np.average(signals.side[taken] * moved[taken] - cost, weights=signals.size[taken])
-    earns = np.flatnonzero(net > 0)
-    return BreakEven(COSTS_BPS, net, count, float(COSTS_BPS[earns[-1]]) if len(earns) else None)
+    earning = int(np.logical_and.accumulate(net > 0).sum())
+    return BreakEven(COSTS_BPS, net, count, float(COSTS_BPS[earning - 1]) if earning else None)
 
 
 def _random_entries(

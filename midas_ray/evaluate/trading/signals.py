@@ -51,10 +51,13 @@ def probability_above(forecast_nQ: Float, quantiles_Q: Float, level_n: Float) ->
 
     Beyond the outermost quantiles their own probability stands: below P2 98 %, above P98 2 %.
     """
-    below = np.empty(len(forecast_nQ))
-    for row, (values, level) in enumerate(zip(forecast_nQ, level_n, strict=True)):
-        below[row] = np.interp(level, values, quantiles_Q)
-    return 1 - below
+    rows, last = np.arange(len(forecast_nQ)), len(quantiles_Q) - 1
+    passed = (forecast_nQ <= level_n[:, None]).sum(axis=1)
+    left, right = np.maximum(passed - 1, 0), np.minimum(passed, last)
+    distance = forecast_nQ[rows, right] - forecast_nQ[rows, left]
+    share = np.divide(level_n - forecast_nQ[rows, left], distance, out=np.zeros(len(rows)), where=distance > 0)
+    result: Float = 1 - quantiles_Q[left] - share * (quantiles_Q[right] - quantiles_Q[left])
+    return result
 
 
 def decide(forecast_nQ: Float, quantiles_Q: Float, cost_n: Float, settings: TradingSettings) -> Signals:
