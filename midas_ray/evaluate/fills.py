@@ -10,9 +10,9 @@ from midas_ray.evaluate.outcome import Outcome
 
 SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
     "ts": pl.Datetime("us"), "symbol": pl.String, "trade": pl.Int64, "action": pl.String, "side": pl.String,
-    "size": pl.Float64, "sleeve": pl.Int64, "px": pl.Float64, "reference_px": pl.Float64, "fee_bps": pl.Float64,
-    "decision_ts": pl.Datetime("us"), "fold": pl.Int64, "expected_bps": pl.Float64, "gross_bps": pl.Float64,
-    "funding_bps": pl.Float64, "net_bps": pl.Float64,
+    "px": pl.Float64, "reference_px": pl.Float64, "fee_bps": pl.Float64, "decision_ts": pl.Datetime("us"),
+    "fold": pl.Int64, "forecast_bps": pl.Float64, "gross_bps": pl.Float64, "net_bps": pl.Float64, "size": pl.Float64,
+    "sleeve": pl.Int64, "funding_bps": pl.Float64,
 }  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def _fills(outcome: Outcome) -> pl.DataFrame:
         "fee_bps": np.full(len(trades), outcome.trading.fees.taker_bps),
         "decision_ts": outcome.forecasts.ts_us[trades.origin],
         "fold": outcome.forecasts.fold[trades.origin],
-        "expected_bps": trades.expected_bps,
+        "forecast_bps": trades.expected_bps,
     }
     nothing = np.full(len(trades), np.nan)
     parts = []

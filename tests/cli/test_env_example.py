@@ -1,4 +1,4 @@
-""".env.example names settings that exist, at values that are accepted, and leaves nothing of capture and book out."""
+""".env.example names settings that exist, at accepted values, and leaves out nothing of capture, book and trading."""
 
 from pathlib import Path
 
@@ -28,3 +28,9 @@ def test_every_line_is_a_setting_at_its_default() -> None:
 def test_all_of_the_originals_settings_are_documented() -> None:
     names = {"SNAPSHOT_INTERVAL_MS", "TIME_BUCKET_MS", "ORDER_BOOK_DEPTH", "ENABLE_TRADES", "ENABLE_LIQUIDATIONS"}
     assert names | {"ENABLE_KLINES", "SYMBOLS"} <= set(dotenv_values(EXAMPLE))
+
+
+def test_all_trading_settings_are_documented() -> None:
+    text = EXAMPLE.read_text()
+    own = set(settings.TradingSettings.model_fields) - set(settings.MidasSettings.model_fields)
+    assert [name for name in sorted(own) if f"{name.upper()}=" not in text] == []

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from skfolio.measures import expected_max_sharpe_ratio, probabilistic_sharpe_ratio
 
 from midas_ray.dataset.panel import Panel
 from midas_ray.errors import UsageError
@@ -153,7 +154,35 @@ def test_fees_of_tiers() -> None:
         fees_of(TradingSettings(fee_tier="gold"), "binance-spot")
 
 
+def test_every_funding_time_is_charged() -> None:
+    panel = price_panel(np.full(1500, 100.0))
+    rate = np.full((1500, 1), 1e-4)
+    rate[959] = 5e-4  # row 959 ends at 16:00
+    panel = replace(panel, feature_names=("funding_rate",), values=rate)
+    paid = funding_bps(panel, np.array([1, 1]), np.array([470, 479]), np.array([1439, 958]), 9.0)
+    np.testing.assert_allclose(paid, [1 + 5 + 1, 0])
+
+
+def test_the_exact_sharpe_ratios_of_the_paper() -> None:
+    """Bailey and López de Prado 2014, the numerical example: 1,250 days, annual Sharpe ratio 2.5, 100 trials."""
+    days = np.concatenate([np.full(105, -1.0), np.full(1145, 0.0)])  # skewness -3, kurtosis 10
+    returns = (days - days.mean()) / days.std(ddof=1) + 2.5 / np.sqrt(250)
+    expected = expected_max_sharpe_ratio(100, np.sqrt(0.5 / 250))
+    assert expected == pytest.approx(0.1132, abs=5e-5)
+    assert probabilistic_sharpe_ratio(returns, benchmark_sharpe_ratio=expected) == pytest.approx(0.9004, abs=5e-4)
+
+
 # Signals
+
+
+def test_probability_equals_interpolation_row_by_row() -> None:
+    rng = np.random.default_rng(0)
+    forecast = np.sort(rng.normal(size=(300, 3)), axis=1)
+    level = 2 * rng.normal(size=300)
+    expected = [1 - np.interp(x, values, TAUS) for x, values in zip(level, forecast, strict=True)]
+    np.testing.assert_allclose(probability_above(forecast, TAUS, level), expected)
+    still = np.array([[0.0, 0.0, 4.0]])  # the price stands still half of the time
+    assert probability_above(still, TAUS, np.array([0.0]))[0] == pytest.approx(0.5)
 
 
 def test_mean_and_probability_by_hand() -> None:
@@ -329,6 +358,30 @@ def test_break_even_is_where_the_same_rule_stops_earning() -> None:
     assert found.net_bps[0] > 0
     assert (np.diff(found.trades) <= 0).all()
     assert found.break_even_bps is not None
+
+
+def test_a_lucky_trade_beyond_a_loss_moves_no_break_even() -> None:
+    """At 15 bps all but one lose; at 25 bps only that one is left, and wins: the rule stops earning before 15."""
+    panel = price_panel(100 * np.exp(np.cumsum(np.full(400, 1e-4))), spread_bps=0.0)
+    forecast = np.full((len(forecasts_of(panel, {"tft": np.zeros((10, 3))}).origins), 10, 3), 20.0)
+    forecast[0] = 28.0
+    price = panel.price.copy()
+    price[forecasts_of(panel, {"tft": forecast}).origins[0] + 10 :] *= 1.01
+    found = traded(replace(panel, price=price), forecast + np.array([-1.0, 0.0, 1.0])).break_even
+    at_15, at_25 = np.searchsorted(found.cost_bps, [15.0, 25.0])
+    assert found.net_bps[at_15] < 0 < found.net_bps[at_25]
+    assert found.break_even_bps is not None
+    assert found.break_even_bps < 15
+
+
+def test_the_mean_of_a_round_trip_has_the_sign_of_what_was_earned() -> None:
+    panel = price_panel(random_walk(2000, 3), spread_bps=0.0)
+    found = traded(panel, 0.2 * perfect(panel), fee_bps=1.0)
+    assert found.per_trade is not None
+    assert np.ptp(found.trades.size) > 0.5
+    assert float(found.per_trade.value) == pytest.approx(found.trades.mean(found.trades.net_bps))
+    earned_pct = float(found.per_trade.value) * found.trades.size.sum() / 10 / 100
+    assert earned_pct == pytest.approx(found.performance.net_pct)
 
 
 def test_too_much_latency_is_refused() -> None:

@@ -127,13 +127,12 @@ def _break_even_title(result: TradingResult) -> str:
     """What the round trips could have paid, and whether the rule earns at any cost that it would have been told."""
     found, charged = result.break_even, 2 * result.fees.taker_bps
     if len(result.trades):
-        gross = float(result.trades.gross_bps.mean())
+        gross = result.trades.mean(result.trades.gross_bps)
         opening = f"Before costs a round trip earned {number(gross, 2, unit=' bps')}: more it could not pay"
         return f"{opening}, and the fees alone were {charged:g} bps"
-    earns = np.flatnonzero(found.net_bps > 0)
-    if not len(earns):
-        return f"The rule would not have earned at any cost of a round trip from 0 to {found.cost_bps[-1]:g} bps"
-    at = earns[-1]
+    if found.break_even_bps is None:
+        return "The rule would not have earned even at no cost"
+    at = int(np.searchsorted(found.cost_bps, found.break_even_bps))
     return (
         f"It would have earned at a cost of {found.cost_bps[at]:g} bps a round trip or less at best, with "
         f"{int(found.trades[at]):,} round trips there; the fees alone are {charged:g} bps"
@@ -171,9 +170,9 @@ def _table(result: TradingResult) -> Table:
     if result.per_trade is not None:
         long = int((trades.side > 0).sum())
         rows[1:1] = [
-            ("net of a round trip", interval_text(result.per_trade, scale=1, unit=" bps")),
-            ("before costs", f"{float(trades.gross_bps.mean()):+.2f} bps"),
-            ("of it funding paid", f"{float(np.mean(trades.funding_bps)):+.3f} bps"),
+            ("net of a round trip, weighted by size", interval_text(result.per_trade, scale=1, unit=" bps")),
+            ("before costs", f"{trades.mean(trades.gross_bps):+.2f} bps"),
+            ("of it funding paid", f"{trades.mean(trades.funding_bps):+.3f} bps"),
             ("winning round trips", f"{100 * (found.hit_rate or 0.0):.0f} %"),
             ("long and short", f"{long:,} and {len(trades) - long:,}"),
         ]

@@ -53,6 +53,10 @@ class Trades:
     def __len__(self) -> int:
         return len(self.side)
 
+    def mean(self, values: Float) -> float:
+        """Mean of a result weighted by size, as the stake feels it. Raises ZeroDivisionError without trades."""
+        return float(np.average(values, weights=self.size))
+
     def select(self, picked: NDArray[np.bool_] | Int) -> "Trades":
         """These trades only, by a mask or by positions."""
         return replace(self, **{field.name: getattr(self, field.name)[picked] for field in fields(self)})

@@ -35,7 +35,8 @@ class BreakEven:
     trades: Int
     """Round trips at that cost."""
     break_even_bps: float | None
-    """The highest of the costs up to which it earns at all of them; None where it does not even at no cost."""
+    """The highest cost up to which it earns at every cost; the last of `cost_bps`: at least that; None where it does
+    not even earn at no cost."""
 
 
 @dataclass(frozen=True, slots=True)
