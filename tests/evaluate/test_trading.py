@@ -295,17 +295,29 @@ def test_midnight_ends_a_day() -> None:
 def test_sharpe_ratios_need_thirty_days() -> None:
     rng = np.random.default_rng(0)
     nothing = filled(price_panel(np.full(9, 100.0)), np.array([0]), [0])
-    short = performance(_daily(rng.normal(0.1, 1, SHARPE_DAYS - 1)), nothing, 10, 1, 1)
+    short = performance(_daily(rng.normal(0.1, 1, SHARPE_DAYS - 1)), nothing, 10, 1, 1, DAY_US)
     assert (short.sharpe, short.no_sharpe_because) == (None, "29 test days, 30 needed")
     returns = rng.normal(0.2, 1, 120)
-    long = performance(_daily(returns), nothing, 10, 1, 1)
+    long = performance(_daily(returns), nothing, 10, 1, 1, DAY_US)
     assert long.sharpe == pytest.approx(returns.mean() / returns.std(ddof=1) * np.sqrt(365), rel=1e-6)
     assert long.probabilistic_sharpe == long.deflated_sharpe
     assert 0.5 < (long.probabilistic_sharpe or 0) < 1
-    tried = performance(_daily(returns), nothing, 10, 1, 100)
+    tried = performance(_daily(returns), nothing, 10, 1, 100, DAY_US)
     assert (tried.deflated_sharpe or 0) < (long.deflated_sharpe or 0)
-    flat = performance(_daily(np.zeros(40)), nothing, 10, 1, 1)
+    flat = performance(_daily(np.zeros(40)), nothing, 10, 1, 1, DAY_US)
     assert flat.no_sharpe_because == "no daily return varied"
+
+
+def test_turnover_and_exposure_by_hand() -> None:
+    panel = price_panel(np.full(1450, 100.0))
+    origins = np.arange(10, 730)  # half a day and three buckets
+    trades = filled(panel, origins, [1, -1] + [0] * 718)
+    curve = equity(panel, origins, trades, 3, 5.0)
+    found = performance(curve, trades, 3, 1, 1, BUCKET_US)
+    # two of three sleeves bought and sold once; each was held for two buckets
+    assert found.turnover_a_day == pytest.approx(2 * (2 / 3) * 1440 / 723)
+    assert found.mean_exposure == pytest.approx(2 * 2 / 3 / 723)
+    assert found.hit_rate == 0
 
 
 # The whole

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from midas_ray.evaluate.trading.equity import Equity, daily_pct, max_drawdown_pct
+from midas_ray.evaluate.trading.equity import DAY_US, Equity, daily_pct, max_drawdown_pct
 from midas_ray.evaluate.trading.execution import Trades
 
 Float = NDArray[np.float64]
@@ -20,12 +20,13 @@ class Performance:
     """Returns in % of the stake."""
 
     days: int
+    """UTC days touched, each with its own return."""
     net_pct: float
     gross_pct: float
     hold_pct: float
     max_drawdown_pct: float
     turnover_a_day: float
-    """Bought and sold a day, in stakes."""
+    """Bought and sold in 24 hours of judged time, in stakes."""
     mean_exposure: float
     """Share of the stake in open positions, averaged over time."""
     hit_rate: float | None
@@ -40,7 +41,7 @@ class Performance:
     """Why the three are None."""
 
 
-def performance(curve: Equity, trades: Trades, horizon: int, symbols: int, trials: int) -> Performance:
+def performance(curve: Equity, trades: Trades, horizon: int, symbols: int, trials: int, bucket_us: int) -> Performance:
     """Figures of one strategy; `trials` configurations were tried before it was chosen."""
     daily = daily_pct(curve)
     sharpe = probabilistic = deflated = None
@@ -58,7 +59,7 @@ def performance(curve: Equity, trades: Trades, horizon: int, symbols: int, trial
         gross_pct=float(curve.gross_pct[-1]),
         hold_pct=float(curve.hold_pct[-1]),
         max_drawdown_pct=max_drawdown_pct(curve.net_pct),
-        turnover_a_day=2 * stakes / len(daily),
+        turnover_a_day=2 * stakes / (len(curve.ts_us) * bucket_us / DAY_US),
         mean_exposure=float(curve.exposure.mean()),
         hit_rate=float((trades.net_bps > 0).mean()) if len(trades) else None,
         sharpe=sharpe,

@@ -111,7 +111,7 @@ def trade(panel: Panel, forecasts: Forecasts, settings: TradingSettings, trials:
         unfilled=unfilled,
         stopped_days=stopped,
         curve=curve,
-        performance=performance(curve, trades, horizon, symbols, trials),
+        performance=performance(curve, trades, horizon, symbols, trials, panel.bucket_us),
         per_trade=mean_per_trade(forecasts, trades.origin, trades.net_bps, trades.size) if len(trades) else None,
         break_even=_break_even(panel, forecasts, last, settings, delay),
         random_entries=_random_entries(market, forecasts, trades, horizon, delay, symbols) if len(trades) else None,
