@@ -701,12 +701,14 @@ class Backtest(
 class Forecast(SelectedSymbolSettings, FeatureSettings, BookSettings, RaySettings, ModelSettings, FlagSettings):
     """Forecast the next buckets as each one closes, from what is being collected; score it when the future arrives."""
 
-    flags_only: ClassVar[frozenset[str]] = frozenset({"duration"})
+    flags_only: ClassVar[frozenset[str]] = frozenset({"duration", "detach", "stop"})
 
     model: str | None = Field(
         None, description="model folder; empty = the promoted one in MODEL_DIR, else the latest; a new one is taken up"
     )
     duration: DurationS | None = Field(None, gt=0, description="how long: 60s, 10m, 24h; empty = until stopped")
+    detach: bool = Field(False, description="as an actor on the head of midas up, which goes on by itself")
+    stop: bool = Field(False, description="end the actor that --detach started")
 
 
 class Models(ModelSettings, SelectedSymbolSettings, FlagSettings):

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,38 +13,83 @@ from midas_ray.forecast.forecaster import Forecaster
 from midas_ray.forecast.live.models import ModelInUse
 from midas_ray.forecast.live.record import ForecastLine
 from midas_ray.forecast.live.session import ForecastSession
-from midas_ray.forecast.live.source import Source, open_source
+from midas_ray.forecast.live.source import open_source
 from midas_ray.live.features import POLL_S
 from midas_ray.storage import Storage
 
 
 def forecast(values: settings.Forecast) -> int:
-    """Follow live features and forecast. Gives the exit code.
+    """Follow live features and forecast, here or as an actor. Gives the exit code.
 
     Raises UsageError without a model or for a remote DATA_DIR, DataError where nothing fits the model.
     """
-    import torch
+    if values.detach or values.stop:
+        from midas_ray.forecast.live import actor
 
-    torch.set_num_threads(1)  # a batch of a few windows: more threads only wait for each other
-    model = ModelInUse(Path(values.model_dir), Path(values.model) if values.model else None)
-    forecaster = model.predictor.forecaster
-    source, symbols, followed = open_source(_features_settings(values, forecaster))
+        console.out.print(actor.stop(values) if values.stop else actor.start(values))
+        return 0
+    work = Forecasting(values, console.err.print)
     stopping = threading.Event()
     before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        session = ForecastSession(Storage.of(values), forecaster.venue, symbols, model, console.err.print)
-        made = "another process makes the features" if followed else "features are made here"
-        console.err.print(
-            f"forecasting {', '.join(session.symbols)} by {model.run}: {forecaster.output_length} buckets of "
-            f"{forecaster.bucket_ms / 1000:g} s ahead; {made}"
-        )
-        tally = _follow(session, source, stopping, values.duration)
+        work.follow(stopping, values.duration, lambda line: console.out.print(line_of(line)))
     finally:
-        source.close()
+        work.close()
         for number, handler in before.items():
             signal.signal(number, handler)
-    console.out.print(tally.summary())
+    console.out.print(work.tally.summary())
     return 0
+
+
+class Forecasting:
+    """A source of features, the model in use, and the session that makes forecasts of both.
+
+    `say` gets each sentence that a person should read. Raises as `forecast`.
+    """
+
+    def __init__(self, values: settings.Forecast, say: Callable[[str], None]) -> None:
+        import torch
+
+        torch.set_num_threads(1)  # a batch of a few windows: more threads only wait for each other
+        self.model = ModelInUse(Path(values.model_dir), Path(values.model) if values.model else None)
+        self.tally = Tally()
+        forecaster = self.model.predictor.forecaster
+        self._source, symbols, followed = open_source(_features_settings(values, forecaster))
+        try:
+            self.session = ForecastSession(Storage.of(values), forecaster.venue, symbols, self.model, say)
+        except BaseException:
+            self._source.close()
+            raise
+        made = "another process makes the features" if followed else "features are made here"
+        say(
+            f"forecasting {', '.join(self.session.symbols)} by {self.model.run}: {forecaster.output_length} buckets of "
+            f"{forecaster.bucket_ms / 1000:g} s ahead; {made}"
+        )
+
+    def follow(
+        self,
+        stopping: threading.Event,
+        duration_s: float | None,
+        show: Callable[[ForecastLine], None] = lambda _: None,
+    ) -> None:
+        """Until `stopping` is set or `duration_s` has passed."""
+        until_s = None if duration_s is None else time.monotonic() + duration_s
+        while not stopping.is_set() and (until_s is None or time.monotonic() < until_s):
+            begun_s = time.monotonic()
+            self.session.renew()
+            publications = self._source.poll()
+            closed_ns = {
+                (each.symbol, each.ts_us): each.closed_ns
+                for each in publications
+                if each.closed_by in ("streams", "clock")
+            }
+            for line in self.session.take(publications):
+                self.tally.add(line, closed_ns.get((line.symbol, line.ts_us)))
+                show(line)
+            stopping.wait(max(POLL_S - (time.monotonic() - begun_s), 0.0))
+
+    def close(self) -> None:
+        self._source.close()
 
 
 def _features_settings(values: settings.Forecast, forecaster: Forecaster) -> settings.Features:
@@ -77,23 +123,6 @@ class Tally:
             middle, late = np.quantile(self._delays_s, [0.5, 0.99])
             text += f"; after the bucket's close: median {middle:.3f} s, p99 {late:.3f} s"
         return text
-
-
-def _follow(session: ForecastSession, source: Source, stopping: threading.Event, duration_s: float | None) -> Tally:
-    tally = Tally()
-    until_s = None if duration_s is None else time.monotonic() + duration_s
-    while not stopping.is_set() and (until_s is None or time.monotonic() < until_s):
-        begun_s = time.monotonic()
-        session.renew()
-        publications = source.poll()
-        closed_ns = {
-            (each.symbol, each.ts_us): each.closed_ns for each in publications if each.closed_by in ("streams", "clock")
-        }
-        for line in session.take(publications):
-            tally.add(line, closed_ns.get((line.symbol, line.ts_us)))
-            console.out.print(line_of(line))
-        stopping.wait(max(POLL_S - (time.monotonic() - begun_s), 0.0))
-    return tally
 
 
 def line_of(line: ForecastLine) -> str:
