@@ -199,6 +199,7 @@ def settings_section(page: Page, outcome: Outcome) -> None:
     """Settings, choices, versions and hashes, and how to do it again."""
     page.section("Settings, versions, and how to do it again")
     page.code(outcome.conditions.command)
+    page.note(f"Venue {outcome.panel.venue}. Settings that came from the environment or .env are not in the command.")
     page.facts([(name, typeset(value)) for name, value in _settings(outcome)])
     with page.folded("What each forecaster chose in fitting"):
         page.table(_notes(outcome))

@@ -142,6 +142,7 @@ def _break_even_title(result: TradingResult) -> str:
 def break_even(result: TradingResult) -> go.Figure:
     """Mean net result of a round trip at other costs; the line marks the fees charged."""
     found = result.break_even
+    reach = max(2 * result.fees.taker_bps, float(found.cost_bps[np.isfinite(found.net_bps)].max()))
     figure = go.Figure()
     figure.add_scatter(
         x=found.cost_bps, y=found.net_bps, mode="lines+markers", line={"color": Colour.model, "width": 2.2},
@@ -153,7 +154,7 @@ def break_even(result: TradingResult) -> go.Figure:
         x=2 * result.fees.taker_bps, line={"color": Colour.ink, "width": 1, "dash": "dash"},
         annotation_text="fees charged", annotation_position="top right",
     )  # fmt: skip
-    figure.update_xaxes(title_text="cost of a round trip, bps", range=[0, float(found.cost_bps[-1])])
+    figure.update_xaxes(title_text="cost of a round trip, bps", range=[0, 1.15 * reach])
     figure.update_yaxes(title_text="net a round trip, bps")
     return figure
 
