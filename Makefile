@@ -9,7 +9,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test check bench soak demo doctor up down status logs logs-collector logs-processor logs-features \
-	stats process validate-features train tensorboard backtest forecast models clean-data
+	stats process validate-features train tensorboard audit backtest forecast models clean-data
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ train: setup ## train the forecaster
 
 tensorboard: setup ## serve the training curves
 	@$(MIDAS) tensorboard $(ARGS)
+
+audit: setup ## prove on your own data that nothing sees the future
+	@$(MIDAS) audit $(ARGS)
 
 backtest: setup ## walk-forward backtest and its report
 	@$(MIDAS) backtest $(ARGS)

@@ -35,6 +35,7 @@ COMMANDS: dict[str, Command] = {
     "tensorboard": Command(settings.Tensorboard, "midas_ray.forecast.run:tensorboard"),
     "forecast": Command(settings.Forecast, "midas_ray.forecast.live.run:forecast"),
     "models": Command(settings.Models, "midas_ray.registry.run:models"),
+    "audit": Command(settings.Audit, "midas_ray.audit.run:audit"),
     "backtest": Command(settings.Backtest, "midas_ray.evaluate.run:backtest"),
     "clean-data": Command(settings.CleanData, "midas_ray.retention.run:clean_data"),
 }

@@ -725,6 +725,24 @@ class Models(ModelSettings, SelectedSymbolSettings, FlagSettings):
     )
 
 
+class Audit(SelectedSymbolSettings, ModelSettings, NetworkSettings, SplitSettings, FinalPeriodSettings, FlagSettings):
+    """Prove on your own data that nothing sees the future: features, scalers, windows, forecasts, calibration.
+
+    Each stage is run again with another future behind random cuts; what lies before them must not change. A small
+    network is trained for a few steps for it. Exit code 1, with one line, where anything looks ahead.
+    """
+
+    flags_only: ClassVar[frozenset[str]] = frozenset({"json"})
+
+    model: str | None = Field(
+        None, description="model folder whose forecasts are audited too; empty = the promoted one, else the latest"
+    )
+    cuts: int = Field(5, ge=1, le=1000, description="random moments after which the data are changed")
+    as_json: bool = Field(
+        False, validation_alias=AliasChoices("json", "as_json"), description="print JSON, for other programs"
+    )
+
+
 class Demo(MidasSettings):
     """Everything end to end against the simulated exchange; prints where the reports are."""
 

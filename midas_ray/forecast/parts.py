@@ -9,7 +9,7 @@ from midas_ray.dataset.final_period import FinalPeriod, final_period, require_be
 from midas_ray.dataset.panel import IntArray, Panel
 from midas_ray.dataset.splits import PART_NAMES, Split, first_rows, time_split
 from midas_ray.dataset.windows import WindowCosts, require_windows, window_costs, window_origins
-from midas_ray.settings import Train
+from midas_ray.settings import Audit, Train
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class Parts:
         return f"{len(origins)} windows, {first} to {last} UTC"
 
 
-def split_panel(panel: Panel, values: Train) -> Parts:
+def split_panel(panel: Panel, values: Train | Audit) -> Parts:
     """Columns are judged on the training time alone; the parts are purged by the horizon, and end before the final
     period. Raises TooFewRowsError.
     """
     return _split(panel, values, final_period(panel, values.final_share, values.final_from))
 
 
-def _split(panel: Panel, values: Train, final: FinalPeriod | None) -> Parts:
+def _split(panel: Panel, values: Train | Audit, final: FinalPeriod | None) -> Parts:
     length, horizons = values.input_length, values.output_length
     require_windows(panel, window_origins(panel, length, horizons, ()), length, horizons, ())
     later_shares = values.validation_share + values.calibration_share + values.test_share
