@@ -9,7 +9,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test check bench soak demo doctor up down status logs logs-collector logs-processor logs-features \
-	stats process validate-features train tensorboard audit backtest forecast models clean-data
+	stats process validate-features train tune tensorboard audit backtest forecast models clean-data
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +88,9 @@ validate-features: setup ## data-quality report
 
 train: setup ## train the forecaster
 	@$(MIDAS) train $(ARGS)
+
+tune: setup ## search the forecaster's settings; the best are written for make train ARGS="--config FILE"
+	@$(MIDAS) tune $(ARGS)
 
 tensorboard: setup ## serve the training curves
 	@$(MIDAS) tensorboard $(ARGS)

@@ -32,6 +32,7 @@ COMMANDS: dict[str, Command] = {
     "features": Command(settings.Features, "midas_ray.live.run:features"),
     "validate": Command(settings.Validate, "midas_ray.quality.run:validate"),
     "train": Command(settings.Train, "midas_ray.forecast.run:train"),
+    "tune": Command(settings.Tune, "midas_ray.forecast.tuning.run:tune"),
     "tensorboard": Command(settings.Tensorboard, "midas_ray.forecast.run:tensorboard"),
     "forecast": Command(settings.Forecast, "midas_ray.forecast.live.run:forecast"),
     "models": Command(settings.Models, "midas_ray.registry.run:models"),

@@ -154,6 +154,28 @@ def _split_range(value: str | int | tuple[int, int] | list[int]) -> tuple[int, i
     return least, most
 
 
+def _split_numbers(value: str | tuple[float, ...] | list[float]) -> tuple[float, ...]:
+    parts = value.split(",") if isinstance(value, str) else list(value)
+    try:
+        return tuple(float(part) for part in parts)
+    except ValueError:
+        raise ValueError("expected numbers, separated by commas") from None
+
+
+def _check_range(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= value[0] <= value[1] < 1:
+        raise ValueError("expected the least and the most of a range within 0 and 1, such as 0.001,0.01")
+    return value
+
+
+def _check_whole(value: tuple[int, ...]) -> tuple[int, ...]:
+    if not value or min(value) < 1:
+        raise ValueError("expected whole numbers from 1 on, such as 16,32")
+    return value
+
+
+Range = Annotated[tuple[float, float], NoDecode, BeforeValidator(_split_numbers), AfterValidator(_check_range)]
+Whole = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split_numbers), AfterValidator(_check_whole)]
 MOST_WORKERS = 1024
 WorkerRange = Annotated[tuple[int, int], NoDecode, BeforeValidator(_split_range)]
 Symbols = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_symbols)]
@@ -303,8 +325,12 @@ class ConfigFileSettings(FlagSettings):
         None, description="YAML file of settings, such as midas tune writes; flags and the environment outrank it"
     )
     trials: int = Field(
-        1, ge=1, description="configurations tried before this one was chosen, as midas tune notes in --config"
+        1,
+        ge=1,
+        description="configurations tried before this one was chosen, as midas tune notes in --config: they deflate "
+        "the Sharpe ratio",
     )
+    study: str | None = Field(None, description="midas tune's study that chose it, as noted in --config")
 
     @classmethod
     def settings_customise_sources(
@@ -415,17 +441,12 @@ class ModelSettings(MidasSettings):
     )
 
 
-class NetworkSettings(MidasSettings):
-    """The forecaster's architecture and optimisation, under the names of the original's flags."""
+class OptimisationSettings(MidasSettings):
+    """What a training is told beside the architecture, under the names of the original's flags."""
 
     epochs: int = Field(30, ge=1, description="most passes over the training windows")
-    batch_size: int = Field(64, ge=1, le=65536, description="windows a step")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="step size of the optimiser")
-    input_length: int = Field(60, ge=2, description="encoder length, buckets")
+    batch_size: int = Field(64, ge=1, le=65536, description="windows a step, of all workers together")
     output_length: int = Field(10, ge=1, description="forecast horizons, buckets")
-    hidden_dim: int = Field(64, ge=4, le=2048, description="width of the network")
-    n_heads: int = Field(4, ge=1, le=64, description="attention heads")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout probability")
     patience: int = Field(10, ge=1, description="epochs without a better validation loss before stopping")
     stride: int = Field(1, ge=1, description="buckets between the starts of neighbouring training windows")
     max_steps: int | None = Field(None, ge=1, description="most optimiser steps; empty = no limit")
@@ -433,6 +454,16 @@ class NetworkSettings(MidasSettings):
     quantiles: Quantiles = Field(
         DEFAULT_QUANTILES, description="forecast quantiles, rising, among them 0.1, 0.5 and 0.9, which are reported"
     )
+
+
+class NetworkSettings(OptimisationSettings):
+    """The forecaster's architecture and optimisation: what midas tune searches over, and the rest."""
+
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="step size of the optimiser")
+    input_length: int = Field(60, ge=2, description="encoder length, buckets")
+    hidden_dim: int = Field(64, ge=4, le=2048, description="width of the network")
+    n_heads: int = Field(4, ge=1, le=64, description="attention heads")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout probability")
     without_families: Words = Field(
         (), description="feature families that the network does not get, such as impact,book_shape; empty = gets all"
     )
@@ -665,6 +696,46 @@ class Train(
     )
 
 
+class Tune(SelectedSymbolSettings, RaySettings, OptimisationSettings, SplitSettings, FinalPeriodSettings, FlagSettings):
+    """Search the forecaster's settings by asynchronous successive halving (ASHA), on the validation part alone.
+
+    Learning rate and dropout are drawn from a range, the others from a list; the best configuration is written as a
+    file for midas train --config and midas backtest --config.
+    """
+
+    flags_only: ClassVar[frozenset[str]] = frozenset({"name", "resume", "output"})
+
+    epochs: int = Field(
+        20, ge=1, validation_alias=AliasChoices("max_epochs", "epochs"), description="most epochs of a trial"
+    )
+    grace_epochs: int = Field(2, ge=1, description="epochs before a trial may be stopped for being worse than others")
+    trials: int = Field(20, ge=1, le=10_000, description="configurations to try")
+    learning_rates: Range = Field((1e-4, 1e-2), description="least and most learning rate, drawn in its logarithm")
+    dropouts: Range = Field((0.0, 0.3), description="least and most dropout probability")
+    hidden_dims: Whole = Field((16, 32, 64), description="widths of the network to choose from")
+    heads: Whole = Field((1, 2, 4), description="numbers of attention heads to choose from")
+    input_lengths: Whole = Field((30, 60, 120), description="encoder lengths to choose from, buckets")
+    optional_families: Words = Field(
+        ("book_shape", "derivatives", "imbalance", "impact", "liquidity", "order_flow", "trade_flow", "volatility"),
+        description="feature families that a trial may leave out, each in one of four trials",
+    )
+    cpus_per_trial: int = Field(1, ge=1, le=256, description="CPU cores and torch threads of a trial")
+    gpus_per_trial: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of a GPU that a trial takes: 0.25 = 4 on one; empty = 1 where there is one",
+    )
+    log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
+    name: str | None = Field(None, description="name of the study; empty = by the time")
+    resume: str | None = Field(
+        None, description="name of a study that was cut off: go on with it; finished trials are not run again"
+    )
+    output: str | None = Field(
+        None, description="file for the best configuration (YAML); empty = DATA_DIR/tuning/NAME/best.yaml"
+    )
+
+
 class Backtest(
     SelectedSymbolSettings,
     RaySettings,
@@ -692,7 +763,6 @@ class Backtest(
     )
     groups: int = Field(6, ge=3, le=20, description="stretches that combinatorial cross-validation cuts the data into")
     test_groups: int = Field(2, ge=2, le=10, description="of these, judged in each split")
-    trials: int = Field(1, ge=1, description="configurations tried before: they deflate the Sharpe ratio")
     open_final: bool = Field(False, description="judge the final period, once, and record that it was opened")
     open_final_again: bool = Field(False, description="as --open-final, although it was opened before")
     gpus: int | None = Field(None, ge=0, description="GPUs shared by the folds; empty = as many as Ray finds; 0 = CPU")

@@ -32,6 +32,26 @@ class TrainingRecord:
     checkpoint_version: int = CHECKPOINT_VERSION
     midas_ray: str = __version__
 
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), indent=1).encode()
+
+
+def read_record(storage: Storage, path: str, flag: str) -> TrainingRecord:
+    """Raises SchemaError where it is another version's, CorruptFileError where it is none. `flag`: who asks."""
+    try:
+        stored = json.loads(storage.read_bytes(path))
+        version, by = stored["checkpoint_version"], stored["midas_ray"]
+        if version != CHECKPOINT_VERSION:
+            raise SchemaError(
+                f"{flag}: expected checkpoints of version {CHECKPOINT_VERSION}, found version {version} of midas_ray "
+                f"{by}; resume with that version, or begin anew"
+            )
+        return TrainingRecord(**stored)
+    except (ValueError, KeyError, TypeError):
+        raise CorruptFileError(
+            f"{storage.shown_path(path)}: expected the record of a training, found something else; begin anew"
+        ) from None
+
 
 class Checkpoints:
     """The checkpoints of one training."""
@@ -46,7 +66,7 @@ class Checkpoints:
         return f"{self.storage.root}/{ROOT}"
 
     def begin(self, record: TrainingRecord) -> None:
-        self.storage.write_bytes(f"{self._folder}/{RECORD}", json.dumps(asdict(record), indent=1).encode())
+        self.storage.write_bytes(f"{self._folder}/{RECORD}", record.to_json())
 
     def read(self) -> TrainingRecord:
         """Raises UsageError where there is no such training, SchemaError where it is another version's."""
@@ -54,19 +74,7 @@ class Checkpoints:
         if not self.storage.exists(path):
             known = ", ".join(unfinished(self.storage)) or "none"
             raise UsageError(f"--resume {self.run_id}: expected an unfinished training, found {known}")
-        try:
-            stored = json.loads(self.storage.read_bytes(path))
-            version, by = stored["checkpoint_version"], stored["midas_ray"]
-            if version != CHECKPOINT_VERSION:
-                raise SchemaError(
-                    f"--resume {self.run_id}: expected checkpoints of version {CHECKPOINT_VERSION}, found version "
-                    f"{version} of midas_ray {by}; resume with that version, or train anew"
-                )
-            return TrainingRecord(**stored)
-        except (ValueError, KeyError, TypeError):
-            raise CorruptFileError(
-                f"{self.storage.shown_path(path)}: expected the record of a training, found something else; train anew"
-            ) from None
+        return read_record(self.storage, path, f"--resume {self.run_id}")
 
     def exist(self) -> bool:
         """Whether at least one epoch has been kept."""

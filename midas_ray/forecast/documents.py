@@ -99,5 +99,7 @@ def _config(run_id: str, values: Train, parts: Parts) -> dict[str, Any]:
         "lineage": {
             "code_version": code_version(*CODE),
             "data_digest": parts.panel.digest(),
+            "study": values.study,
+            "trials": values.trials,
         },
     }

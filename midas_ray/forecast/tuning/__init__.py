@@ -1,0 +1,1 @@
+"""`midas tune`: which settings forecast the validation part best, by Ray Tune."""
