@@ -35,6 +35,10 @@ class ReseedEachEpoch(pl.Callback):
 class StopWhereNoBetter(EarlyStopping):
     """Early stopping that holds after a resume too: a training that had ended there trains no further epoch."""
 
+    def __init__(self, patience: int) -> None:
+        # At the end of the epoch Lightning would ask it after the checkpoint is written, which would then not know.
+        super().__init__("val_loss", patience=patience, check_finite=False, check_on_train_epoch_end=False)
+
     def on_train_start(self, trainer: pl.Trainer, _module: pl.LightningModule) -> None:
         if self.wait_count >= self.patience:
             trainer.should_stop = True

@@ -37,7 +37,7 @@ def trainer_options(
     callbacks: list[pl.Callback] = [
         ReseedEachEpoch(training.network.seed, rank),
         StopWhereNotFinite(training, sampler, rank),
-        StopWhereNoBetter("val_loss", patience=training.network.patience, check_finite=False),
+        StopWhereNoBetter(training.network.patience),
     ]
     if report is not None:
         callbacks.append(ProgressCallback(report, schedule.epochs, training.network.batch_size))

@@ -10,8 +10,15 @@ import torch
 from midas_ray.errors import MemoryLimitError
 from midas_ray.forecast.training_set import TrainingSet, new_module
 
-_CPU_MESSAGES = ("not enough memory", "can't allocate memory", "cannot allocate memory", "failed to allocate")
-"""What torch's RuntimeError says where the operating system refuses."""
+_CPU_MESSAGES = (
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "bad_alloc",
+    "could not create a primitive",
+)
+"""What torch's RuntimeError says where the operating system refuses; the last by oneDNN, for whatever reason, which is
+why a smaller step is tried before anything is said of it."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
