@@ -28,14 +28,20 @@ class ForecasterActor:
 
         self._stopping = threading.Event()
         self._failure: str | None = None
-        self._work = Forecasting(Forecast.model_construct(**values), print)
+        self._work: Forecasting | None = None
         self._thread = threading.Thread(target=self._run, name="forecasts", daemon=True)
+        try:
+            self._work = Forecasting(Forecast.model_construct(**values), print)
+        except MidasError as error:  # an actor that fails to begin would be begun again for ever
+            self._failure = str(error)
+            return
         self._thread.start()
 
     def __repr__(self) -> str:
-        return f"ForecasterActor({', '.join(self._work.session.symbols)})"
+        return f"ForecasterActor({'' if self._work is None else ', '.join(self._work.session.symbols)})"
 
     def _run(self) -> None:
+        assert self._work is not None
         try:
             self._work.follow(self._stopping, None)
         except MidasError as error:
@@ -45,17 +51,22 @@ class ForecasterActor:
             traceback.print_exc()
             os._exit(1)
 
+    def failure(self) -> str | None:
+        """Why it does not forecast; None where it does."""
+        return self._failure
+
     def state(self) -> str:
         """One sentence: what it is doing, and how well."""
-        if self._failure is not None:
+        if self._failure is not None or self._work is None:
             return f"failed: {self._failure}"
         return f"{self._work.model.run}: {self._work.tally.summary()}"
 
     def stop(self) -> str:
         """End the work; gives the last state."""
         self._stopping.set()
-        self._thread.join(STOP_S)
-        self._work.close()
+        if self._work is not None:
+            self._thread.join(STOP_S)
+            self._work.close()
         return self.state()
 
 
@@ -94,13 +105,11 @@ def start(values: Forecast) -> str:
         )
         .remote(absolute)
     )
-    try:
-        state: str = ray.get(actor.state.remote(), timeout=START_S)
-    except ray.exceptions.RayActorError as error:
+    failure: str | None = ray.get(actor.failure.remote(), timeout=START_S)
+    if failure is not None:
         ray.kill(actor)
-        cause = [line for line in str(error).splitlines() if "Error: " in line]
-        reason = cause[-1].partition("Error: ")[2] if cause else str(error).splitlines()[0]
-        raise UsageError(f"the forecaster does not start: {reason}") from None
+        raise UsageError(f"the forecaster does not start: {failure}")
+    state: str = ray.get(actor.state.remote(), timeout=START_S)
     return state
 
 

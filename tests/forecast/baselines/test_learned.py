@@ -96,5 +96,5 @@ def test_with_few_windows_the_linear_baseline_keeps_to_volatilities_and_says_so(
     task, test = task_of(4.0)
     few = replace(task, train=task.train[:40])
     fitted = fit_baseline("linear", few)
-    assert "volatilities only" in fitted.note
+    assert fitted.note == "volatilities and 0 principal components"
     assert np.isfinite(fitted.predict(task.panel, test)).all()
