@@ -156,3 +156,30 @@ def test_a_killed_command_is_gone_on_with(root: Path, capsys: pytest.CaptureFixt
     assert "the training goes on after epoch" in capsys.readouterr().err
     assert (root / "models" / "latest").resolve().name == run
     assert_close(losses_of_model(root), expected, 1e-6)
+
+
+def test_a_killed_node_is_made_up_for_with_what_is_left(root: Path) -> None:
+    """Of two nodes with a worker each one dies with all its processes: the training goes on with one worker."""
+    nodes_command = [sys.executable, "-m", "tests.faults.ray_nodes", str(root)]
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        nodes_command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as nodes:
+        assert nodes.stdin is not None
+        assert nodes.stdout is not None
+        try:
+            address = json.loads(nodes.stdout.readline())["address"]
+            command = [sys.executable, "-m", "midas_ray.cli", *flags(dropout=0.0, workers="1-2", ray_address=address)]
+            with subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True) as driver:
+                assert wait_for(lambda: epochs_kept(root) >= 1)
+                nodes.stdin.write("kill 2\n")
+                nodes.stdin.flush()
+                assert json.loads(nodes.stdout.readline())
+                _, said = driver.communicate(timeout=ENOUGH_S)
+        finally:
+            nodes.stdin.close()
+            nodes.wait(ENOUGH_S)
+    assert driver.returncode == 0, said
+    assert "a worker has died: the training goes on after epoch" in said
+    assert "with 1 worker\n" in said
+    assert_close(losses_of_model(root), undisturbed(root, 0.0), 1e-5)
