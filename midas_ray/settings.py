@@ -144,7 +144,8 @@ def _split_forecasters(value: str | tuple[str, ...] | list[str]) -> tuple[str, .
 
 def _split_range(value: str | int | tuple[int, int] | list[int]) -> tuple[int, int]:
     """`2` or `1-4`: least and most."""
-    words = value.split("-") if isinstance(value, str) else [value, value] if isinstance(value, int) else list(value)
+    given = list(value) if isinstance(value, tuple | list) else [value]
+    words = [word for part in given for word in str(part).split("-")]  # the command line gives a list of one word
     try:
         least, most = int(words[0]), int(words[-1])
     except ValueError:

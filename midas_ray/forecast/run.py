@@ -109,11 +109,9 @@ def _fit(
 ) -> Fitted:
     """Train under Ray, from the start or, with the `record` of a training that was cut off, from its last epoch."""
     # These import torch, which takes seconds: bad input is refused before.
-    from midas_ray.forecast.distributed import train_with_ray
     from midas_ray.forecast.fitting import forecaster_of
     from midas_ray.forecast.progress import TrainingDisplay
     from midas_ray.forecast.training_set import prepare
-    from midas_ray.forecast.workers import plan_workers
 
     # The command line's settings class is made at run time: workers get the plain one.
     fields = settings.NetworkSettings.model_fields
@@ -127,6 +125,10 @@ def _fit(
             "train anew"
         )
     with ray_session(values), TrainingDisplay(log_dir) as display:
+        # Not before the session: how an address on loopback is taken is settled when Ray is imported.
+        from midas_ray.forecast.distributed import train_with_ray
+        from midas_ray.forecast.workers import plan_workers
+
         workers = plan_workers(values.gpus, values.workers, values.hidden_dim)
         if record is None:
             stored = values.model_dump(mode="json", exclude={*WHERE_IT_RUNS, "config"})

@@ -25,6 +25,7 @@ from midas_ray.forecast.training_set import (
     sampler_of,
     without_families,
 )
+from midas_ray.settings import Train, parse_settings
 from tests.forecast.planted import COLUMNS, planted_panel, small_network, split_of
 
 
@@ -183,3 +184,15 @@ def test_the_gauges_of_a_training() -> None:
         "train_loss": 0.5, "epoch": 2.0, "windows_per_s": 100.0, "val_loss": 0.25, "val_loss_bps": 3.5
     }  # fmt: skip
     assert set(levels(ended)) == set(GAUGES)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("3", (3, 3)), ("1-4", (1, 4))])
+def test_workers_on_the_command_line(text: str, expected: tuple[int, int]) -> None:
+    assert parse_settings(Train, "train", ["--workers", text]).workers == expected
+    assert Train(workers=expected).workers == expected
+
+
+@pytest.mark.parametrize("text", ["0", "4-1", "many", "1-2-3"])
+def test_workers_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="midas train: --workers: expected "):
+        parse_settings(Train, "train", ["--workers", text])
