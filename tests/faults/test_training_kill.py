@@ -28,7 +28,7 @@ from tests.forecast.planted import planted_panel
 
 import psutil  # isort: skip
 
-ENOUGH_S = 120
+ENOUGH_S = 180
 EPOCHS = 3
 SMALL = {
     "hidden_dim": 8, "n_heads": 1, "input_length": 6, "output_length": 2, "epochs": EPOCHS, "batch_size": 16,
