@@ -33,8 +33,9 @@ PRIOR_WINDOWS = 100.0
 is 0.67 / sqrt(N) of the width, true errors are some 0.07 of it."""
 _LEVELS = 501
 _LEAST_WIDTH_BPS = 1e-3
-STEP = 0.005
-"""How far one outcome moves the level of the adaptive form; the paper's value."""
+STEP = 0.002
+"""How far one outcome moves the level of the adaptive form at horizon 1; at horizon h, whose outcomes overlap, 1/h of it.
+The paper's 0.005 at every horizon cost 2 % of the pinball loss on 30 days of bars: levels wander with the noise."""
 
 
 def width_bps(forecast_nHQ: Float, quantiles_Q: Float) -> Float:
@@ -135,7 +136,7 @@ def adapt(
     """(n, H, Q) adaptively calibrated quantiles of consecutive forecasts, sorted along the last axis.
 
     The level of each (symbol, horizon, quantile) begins at tau and, once an outcome is known, moves by
-    step x (tau - [outcome at or below the quantile]). An outcome of horizon h is used from ts + h buckets on, never
+    step / h x (tau - [outcome at or below the quantile]). An outcome of horizon h is used from ts + h buckets on, never
     before. `ts_us` and `symbol` (n,), in any order; rows with NaN forecasts are passed through.
     """
     taus = np.array(conformal.quantiles)
@@ -155,7 +156,7 @@ def adapt(
                 rows = row_of[known_until[h]]
                 seen = below[rows, h]
                 error = np.where((rows >= 0)[:, None] & np.isfinite(seen), taus - seen, 0.0)
-                levels.level_SHQ[:, h] += step * error
+                levels.level_SHQ[:, h] += step / (h + 1) * error
                 known_until[h] += 1
         rows = row_of[now]
         here = rows >= 0
