@@ -34,7 +34,7 @@ is 0.67 / sqrt(N) of the width, true errors are some 0.07 of it."""
 _LEVELS = 501
 _LEAST_WIDTH_BPS = 1e-3
 STEP = 0.002
-"""How far one outcome moves the level of the adaptive form at horizon 1; at horizon h, whose outcomes overlap, 1/h of it.
+"""How far one outcome moves the level of the adaptive form at horizon 1; at h, where outcomes overlap, 1/h of it.
 The paper's 0.005 at every horizon cost 2 % of the pinball loss on 30 days of bars: levels wander with the noise."""
 
 
