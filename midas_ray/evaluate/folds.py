@@ -143,9 +143,7 @@ def plan_fold(panel: Panel, number: int, split: Split, input_length: int, output
 
     Raises TooFewRowsError where a part has none left.
     """
-    reach = panel.ts_us[split.train]
-    training_rows = np.flatnonzero((panel.ts_us >= reach.min()) & (panel.ts_us <= reach.max()))
-    choice = choose_columns(panel, training_rows, input_length, output_length)
+    choice = choose_columns(panel, _training_rows(panel, split), input_length, output_length)
     usable = window_origins(panel, input_length, output_length, choice.columns)
     parts = {name: part[np.isin(part, usable)] for name, part in zip(PART_TITLES, _parts(split), strict=True)}
     for name, part in parts.items():
@@ -155,6 +153,17 @@ def plan_fold(panel: Panel, number: int, split: Split, input_length: int, output
                 f"{len(getattr(split, name))} without gap or warm-up; collect more, or lower --input-length"
             )
     return FoldPlan(number, Split(**parts), choice)
+
+
+def _training_rows(panel: Panel, split: Split) -> Int:
+    """Rows between the first and last training origin, without those between a training and a test origin: training
+    windows may lie on both sides of a test group.
+    """
+    train, test = np.unique(panel.ts_us[split.train]), np.unique(panel.ts_us[split.test])
+    inside = (panel.ts_us >= train[0]) & (panel.ts_us <= train[-1])
+    before = train[np.maximum(np.searchsorted(train, panel.ts_us, side="right") - 1, 0)]
+    after = train[np.minimum(np.searchsorted(train, panel.ts_us), len(train) - 1)]
+    return np.flatnonzero(inside & (np.searchsorted(test, before) == np.searchsorted(test, after)))
 
 
 def _parts(split: Split) -> tuple[Int, Int, Int, Int]:
