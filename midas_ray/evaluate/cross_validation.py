@@ -2,7 +2,8 @@
 
 The moments are cut into groups; every choice of `test_groups` of them is judged by models trained on all others, less a
 purge of the horizon on both sides and, after each test group, an embargo of the input length plus the longest lookback:
-no label of the training part reaches into a test group, and no input of it reaches back into one. Later data train for
+no label of the training part reaches into a test group, and no input of it reaches back into one. (The trailing
+baseline's longest window, up to 10,080 returns, may: it decides nothing but that window's choice.) Later data train for
 earlier tests, so this says how a model does over many histories, not what it would have earned.
 """
 

@@ -129,14 +129,21 @@ class DieboldMariano:
 
 
 def diebold_mariano(loss_T: Float, other_T: Float, horizon: int) -> DieboldMariano:
-    """Diebold and Mariano 1995 with a Newey-West variance over at least horizon - 1 lags, by `statsmodels`."""
+    """Diebold and Mariano 1995 with a Newey-West variance over at least horizon - 1 lags and the small-sample
+    correction of Harvey, Leybourne and Newbold 1997, by `statsmodels`."""
     from statsmodels.tsa.stattools import diebold_mariano_test
 
     lags = max(horizon - 1, math.ceil(len(loss_T) ** (1 / 3)))
     if np.array_equal(loss_T, other_T):
         return DieboldMariano(0.0, math.nan, lags)
     found = diebold_mariano_test(
-        np.zeros(len(loss_T)), loss_T, other_T, lags=lags, criterion=lambda _, loss: loss, harvey_adj=False
+        np.zeros(len(loss_T)),
+        loss_T,
+        other_T,
+        lags=lags,
+        criterion=lambda _, loss: loss,
+        harvey_adj=True,
+        horizon=horizon,
     )
     return DieboldMariano(float(found.statistic), float(found.pvalue), lags)
 

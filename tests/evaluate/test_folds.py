@@ -9,6 +9,7 @@ from midas_ray.dataset.panel import Panel
 from midas_ray.errors import TooFewRowsError
 from midas_ray.evaluate.folds import FoldPlan, FoldResult, assemble, fit_and_forecast, plan_final, plan_folds
 from midas_ray.features.nulls import NullKind
+from midas_ray.forecast.scores import pinball_loss_bps
 from midas_ray.settings import NetworkSettings
 from tests.dataset.synthetic import BUCKET_US, rebuilt, synthetic_panel, with_nulls
 from tests.evaluate.markets import fit_linear, signal_panel
@@ -110,7 +111,10 @@ def test_seeds_are_averaged_and_each_keeps_its_own_loss() -> None:
     judged = assemble(panel, plan, [first, second], NETWORK.quantiles)
     np.testing.assert_allclose(judged.forecasts.raw_nHQ["tft"], first.test_nHQ + 1, atol=1e-4)
     assert set(judged.record.seed_loss_bps) == {0, 1}
-    assert judged.record.seed_loss_bps[0] < judged.record.seed_loss_bps[1]
+    for seed, alone in ((0, first), (1, second)):
+        own = assemble(panel, plan, [replace(alone, seed=seed)], NETWORK.quantiles).forecasts
+        loss = pinball_loss_bps(own.actual_nH, own.delivered("tft").astype(float), own.quantiles_Q).mean()
+        assert judged.record.seed_loss_bps[seed] == pytest.approx(loss, rel=1e-5)
 
 
 def test_the_final_period_is_read_by_no_fold_and_judged_alone_when_opened() -> None:
