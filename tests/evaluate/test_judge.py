@@ -134,6 +134,6 @@ def test_too_few_moments_and_a_price_at_rest() -> None:
 def test_mean_per_trade_by_hand() -> None:
     truth = _normal_HQ(5.0)
     forecasts = _forecasts(price_panel(random_walk(300, 0)), truth, truth)
-    found = mean_per_trade(forecasts, np.arange(0, 280, 20), np.tile([4.0, -2.0], 7))
+    found = mean_per_trade(forecasts, np.arange(0, 280, 20), np.tile([4.0, -2.0], 7), np.ones(14))
     assert found.value == pytest.approx(1.0)
     assert found.lower < 1.0 < found.upper
