@@ -13,6 +13,7 @@ from pytorch_forecasting.metrics import QuantileLoss
 from midas_ray.dataset.scaling import Normalizer
 from midas_ray.errors import UsageError
 from midas_ray.forecast.batches import Batch, decoder_reals, encoder_reals
+from midas_ray.forecast.transformer import WindowTransformer
 from midas_ray.settings import NetworkSettings
 
 SYMBOL = "symbol"
@@ -63,11 +64,11 @@ def _prediction(out: dict[str, Any]) -> Any:
     return out["prediction"]
 
 
-def build_network(architecture: Architecture) -> TemporalFusionTransformer:
+def build_network(architecture: Architecture) -> WindowTransformer:
     """A freshly initialised network; its output is (B, H, Q) in scaled units."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Attribute .* is an instance of `nn.Module`")
-        return TemporalFusionTransformer(**_options(architecture))
+        return WindowTransformer(**_options(architecture))
 
 
 def _options(architecture: Architecture) -> dict[str, Any]:
