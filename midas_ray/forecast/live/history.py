@@ -4,6 +4,7 @@ A row that was published again takes the place of the one before. Rows further b
 reach are forgotten.
 """
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -43,11 +44,11 @@ class Histories:
         return self.input_length + max(HAR_WINDOWS) + SLACK
 
     def add_panel(self, panel: Panel) -> None:
-        """Take over rows of the feature table."""
+        """Take over rows of the feature table, where none is known yet: what was published live is never older."""
         for index, symbol in enumerate(panel.symbols):
             own = self._rows.setdefault(symbol, {})
             for row in np.flatnonzero(panel.symbol_index == index)[-self.kept :]:
-                own[int(panel.ts_us[row])] = Row(panel.values[row], panel.kinds[row])
+                own.setdefault(int(panel.ts_us[row]), Row(panel.values[row], panel.kinds[row]))
             self._forget(own)
 
     def add(self, publications: Iterable[Publication]) -> None:
@@ -56,6 +57,20 @@ class Histories:
             own = self._rows.setdefault(publication.symbol, {})
             own[publication.ts_us] = Row(publication.values, publication.kinds)
             self._forget(own)
+
+    def holes(self, symbol: str) -> tuple[int, int]:
+        """How many buckets are missing among the last `kept` of a symbol, and the end of the newest missing one, us.
+
+        Returns over them are not known to the volatility, so that forecasts differ from those of a whole history.
+        """
+        times = sorted(self._rows.get(symbol, {}))[-self.kept :]
+        bucket_us = self.bucket_ms * 1000
+        missing, newest = 0, 0
+        for before, after in itertools.pairwise(times):
+            skipped = (after - before) // bucket_us - 1
+            if skipped:
+                missing, newest = missing + skipped, after - bucket_us
+        return missing, newest
 
     def _forget(self, own: dict[int, Row]) -> None:
         if len(own) > 2 * self.kept:

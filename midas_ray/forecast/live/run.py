@@ -83,6 +83,7 @@ class Forecasting:
                 for each in publications
                 if each.closed_by in ("streams", "clock")
             }
+            self.session.look_back()
             for line in self.session.take(publications):
                 self.tally.add(line, closed_ns.get((line.symbol, line.ts_us)))
                 show(line)

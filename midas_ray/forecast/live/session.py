@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from midas_ray.live.publication import Publication
 from midas_ray.storage import Storage
 
 RENEW_EVERY_S = 2.0
+LOOK_BACK_EVERY_S = 30.0
 
 
 @dataclass(slots=True)
@@ -41,6 +42,9 @@ class ForecastSession:
     _newest: dict[str, int] = field(init=False, default_factory=dict)
     _silent: dict[str, str] = field(init=False, default_factory=dict)
     _renewed_s: float = field(init=False, default=0.0)
+    _looked_back_s: float = field(init=False, default=0.0)
+    _features_seen: dict[str, object] = field(init=False, default_factory=dict)
+    _holes: dict[str, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         forecaster = self.model.predictor.forecaster
@@ -65,16 +69,56 @@ class ForecastSession:
 
     def _load_history(self, now_us: int) -> None:
         bucket_us = self.record.bucket_us
-        first = datetime.fromtimestamp((now_us - self.histories.kept * bucket_us) / 1e6, UTC) - timedelta(days=1)
+        reach_us = self.histories.kept * bucket_us
+        first = (datetime.fromtimestamp((now_us - reach_us) / 1e6, UTC) - timedelta(days=1)).date()
         for symbol in self.symbols:
-            if self.storage.listing(f"features/venue={self.venue}/symbol={symbol}", ".parquet"):
-                try:
-                    panel = load_panel(self.storage, self.venue, (symbol,), first.date())
-                except DataError:  # older days only: nothing of it is within reach
-                    continue
-                if panel.bucket_ms == self.histories.bucket_ms:
-                    self.histories.add_panel(panel)
-            self.histories.add(last_publications(self.storage, self.venue, symbol, bucket_us, first.date()))
+            self._read_features(symbol, first)
+            self.histories.add(last_publications(self.storage, self.venue, symbol, bucket_us, first))
+
+    def _read_features(self, symbol: str, first: date) -> None:
+        """Take over the feature table from the day `first` on, as it is now. Raises DataError."""
+        files = {
+            partition: self.storage.listing(partition.path, ".parquet")
+            for partition in self.storage.partitions("features")
+            if (partition.venue, partition.symbol) == (self.venue, symbol) and partition.date >= first
+        }
+        stamp = tuple((file.path, file.stamp) for each in files.values() for file in each)
+        if stamp == self._features_seen.get(symbol):
+            return
+        self._features_seen[symbol] = stamp
+        if stamp:
+            panel = load_panel(self.storage, self.venue, (symbol,), first)
+            if panel.bucket_ms == self.histories.bucket_ms:
+                self.histories.add_panel(panel)
+
+    def look_back(self) -> None:
+        """Fill holes of the history from a feature table that was written since; say where some are left.
+
+        Looked for every half minute. Raises DataError.
+        """
+        now_s = time.monotonic()
+        if now_s - self._looked_back_s < LOOK_BACK_EVERY_S or not self._newest:
+            return
+        self._looked_back_s = now_s
+        for symbol in self.symbols:
+            missing, newest_us = self.histories.holes(symbol)
+            if missing:
+                reach_us = self.histories.kept * self.record.bucket_us
+                since = datetime.fromtimestamp((newest_us - reach_us) / 1e6, UTC) - timedelta(days=1)
+                self._read_features(symbol, since.date())
+                missing, newest_us = self.histories.holes(symbol)
+            if missing != self._holes.get(symbol, 0):
+                self._holes[symbol] = missing
+                self.say(self._about_holes(symbol, missing, newest_us))
+
+    def _about_holes(self, symbol: str, missing: int, newest_us: int) -> str:
+        if not missing:
+            return f"{symbol}: no bucket is missing in the history any more: forecasts equal those of batch"
+        return (
+            f"{symbol}: {missing} bucket{'s' if missing > 1 else ''} up to {iso(newest_us)} are missing in the "
+            "history, whose returns the volatility lacks: widths may be some percent off; midas reconstruct && midas features "
+            "fill what was collected, and it is taken up from there"
+        )
 
     def take(self, publications: list[Publication]) -> list[ForecastLine]:
         """Take over published buckets; gives the forecasts that were made and recorded for it.

@@ -169,6 +169,27 @@ def test_a_gap_gives_no_forecast_and_says_why(tmp_path: Path, forecaster: Foreca
     assert bench.said == ["2026-01-05T06:23:00Z btcusdt: no forecast, ofi is null by a gap in this bucket"]
 
 
+def test_a_hole_in_the_history_is_said_and_filled_from_a_newer_feature_table(
+    tmp_path: Path, forecaster: Forecaster
+) -> None:
+    bench = Bench(tmp_path, forecaster)
+    session = bench.session()
+    feed(session, PANEL, first=HISTORY + 3, last=HISTORY + 12)
+    session.look_back()
+    assert "btcusdt: 3 buckets up to 2026-01-05T06:23:00Z are missing in the history" in bench.said[-2]
+    lines = feed(session, PANEL, first=HISTORY + 12, last=HISTORY + 13)
+    off = np.array([line.value_bps for line in lines]) - batch(forecaster, PANEL, lines)
+    assert np.abs(off).max() > 1e-4
+    early = np.concatenate([np.arange(HISTORY + 5) + 400 * k for k in (0, 1)])
+    write_features(bench.storage, _rows(PANEL, early))
+    session._looked_back_s = 0.0
+    session.look_back()
+    assert bench.said[-1] == "ethusdt: no bucket is missing in the history any more: forecasts equal those of batch"
+    lines = feed(session, PANEL, first=HISTORY + 13)
+    found = np.array([line.value_bps for line in lines])
+    np.testing.assert_allclose(found, batch(forecaster, PANEL, lines), atol=1e-5)
+
+
 def test_missing_buckets_give_no_forecast(tmp_path: Path, forecaster: Forecaster) -> None:
     bench = Bench(tmp_path, forecaster)
     session = bench.session()
