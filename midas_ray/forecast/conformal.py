@@ -33,15 +33,16 @@ PRIOR_WINDOWS = 100.0
 is 0.67 / sqrt(N) of the width, true errors are some 0.07 of it."""
 _LEVELS = 501
 _LEAST_WIDTH_BPS = 1e-3
+_LEAST_SHARE = 0.1
 STEP = 0.002
 """How far one outcome moves the level of the adaptive form at horizon 1; at h, where outcomes overlap, 1/h of it.
 The paper's 0.005 at every horizon cost 2 % of the pinball loss on 30 days of bars: levels wander with the noise."""
 
 
 def width_bps(forecast_nHQ: Float, quantiles_Q: Float) -> Float:
-    """(n, H, 1) P10 to P90 of a forecast, the unit of its scores; never 0."""
+    """(n, H) P10 to P90 of a forecast, never 0."""
     low, high = (int(np.argmin(np.abs(quantiles_Q - tau))) for tau in (0.1, 0.9))
-    return np.maximum(forecast_nHQ[:, :, high] - forecast_nHQ[:, :, low], _LEAST_WIDTH_BPS)[:, :, None]
+    return np.maximum(forecast_nHQ[:, :, high] - forecast_nHQ[:, :, low], _LEAST_WIDTH_BPS)
 
 
 def _order(n: int, tau: float) -> int:
@@ -67,6 +68,9 @@ class Conformal:
     quantiles: tuple[float, ...]
     offsets: Float
     """(H, Q)"""
+    least_width_bps: Float
+    """(H,) a tenth of the median width of the calibration part: a narrower forecast is moved as if it were so wide. In
+    a market that stands still for minutes trailing quantiles have no width at all."""
     scores: Float
     """(H, Q, G) quantiles of the calibration's scores at G even levels from 0 to 1: what the adaptive form reads."""
 
@@ -83,29 +87,36 @@ class Conformal:
                 f"too few rows to calibrate: expected {LEAST_WINDOWS} windows in the calibration part, found {n}; "
                 "collect more"
             )
-        taus = np.array(quantiles)
-        scores = np.sort((actual_nH[:, :, None] - raw_nHQ) / width_bps(raw_nHQ, taus), axis=0)
+        width = width_bps(raw_nHQ, np.array(quantiles))
+        least = np.maximum(_LEAST_SHARE * np.median(width, axis=0), _LEAST_WIDTH_BPS)
+        scores = np.sort((actual_nH[:, :, None] - raw_nHQ) / np.maximum(width, least)[:, :, None], axis=0)
         offsets = np.stack([scores[_order(n, tau), :, k] for k, tau in enumerate(quantiles)], axis=1)
         weight = 1.0 if math.isinf(independent) else independent / (independent + PRIOR_WINDOWS)
         offsets *= weight
         table = np.quantile(scores, np.linspace(0, 1, _LEVELS), axis=0)
-        return cls(tuple(quantiles), offsets, np.ascontiguousarray(np.moveaxis(table, 0, -1)))
+        return cls(tuple(quantiles), offsets, least, np.ascontiguousarray(np.moveaxis(table, 0, -1)))
+
+    def unit_bps(self, raw_nHQ: Float) -> Float:
+        """(n, H, 1) unit of the offsets and scores."""
+        return np.maximum(width_bps(raw_nHQ, np.array(self.quantiles)), self.least_width_bps)[:, :, None]
 
     def apply(self, raw_nHQ: Float) -> Float:
         """(n, H, Q) moved quantiles, sorted. NaN stays NaN."""
-        return np.sort(raw_nHQ + self.offsets * width_bps(raw_nHQ, np.array(self.quantiles)), axis=2)
+        return np.sort(raw_nHQ + self.offsets * self.unit_bps(raw_nHQ), axis=2)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, for a model folder."""
         return {
             "quantiles": list(self.quantiles),
             "offsets": self.offsets.tolist(),
+            "least_width_bps": self.least_width_bps.tolist(),
             "scores": self.scores.tolist(),
         }
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Self:
-        return cls(tuple(stored["quantiles"]), np.array(stored["offsets"]), np.array(stored["scores"]))
+        arrays = (np.array(stored[name]) for name in ("offsets", "least_width_bps", "scores"))
+        return cls(tuple(stored["quantiles"]), *arrays)
 
 
 @dataclass(slots=True)
@@ -119,7 +130,7 @@ class _Levels:
         """The quantiles of one moment, moved by the offsets and by how far the levels have gone since."""
         taus = np.array(self.conformal.quantiles)
         gone = self._scores_at(self.level_SHQ) - self._scores_at(np.broadcast_to(taus, self.level_SHQ.shape))
-        return raw_SHQ + (self.conformal.offsets + gone) * width_bps(raw_SHQ, taus)
+        return raw_SHQ + (self.conformal.offsets + gone) * self.conformal.unit_bps(raw_SHQ)
 
     def _scores_at(self, level_SHQ: Float) -> Float:
         position = np.clip(level_SHQ, 0, 1) * (_LEVELS - 1)

@@ -92,6 +92,15 @@ def test_a_forecast_without_width_is_moved_too() -> None:
     np.testing.assert_allclose(moved, np.quantile(actual, TAUS), atol=0.1)
 
 
+def test_a_forecast_that_loses_its_width_at_times_is_not_thrown_far() -> None:
+    """As trailing quantiles of a price that stands still: scores of the narrow ones must not rule the others."""
+    rng = np.random.default_rng(0)
+    raw = normal_forecast(np.full(2000, 5.0))
+    raw[::4] = 0.0
+    moved = Conformal.fit(5 * rng.standard_normal((2000, 2)), raw, TAUS).apply(raw)
+    assert np.abs(moved).max() < 40
+
+
 def test_too_few_windows() -> None:
     with pytest.raises(TooFewRowsError, match="expected 3 windows in the calibration part, found 2"):
         Conformal.fit(np.zeros((2, 1)), np.zeros((2, 1, 3)), TAUS)
