@@ -22,7 +22,7 @@ from midas_ray.features.calendar import day_angle
 KNOWN_AHEAD = {"hour_sin": np.sin, "hour_cos": np.cos}
 """The features that are known for the future, as functions of the day's angle."""
 RELATIVE_TIME = "relative_time"
-"""Input made here: steps from the origin, in input lengths."""
+"""Input made here: pytorch-forecasting's `relative_time_idx`, buckets from the first forecast one, in input lengths."""
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 
@@ -140,7 +140,7 @@ class WindowSet(Dataset[Batch]):
 
     def _steps(self, rows: IntArray) -> npt.NDArray[np.float32]:
         length = self.normalizer.input_length
-        steps = np.arange(1 - length, 1, dtype=np.float32) / length
+        steps = np.arange(-length, 0, dtype=np.float32) / length
         return np.broadcast_to(steps[None, :, None], (*rows.shape, 1))
 
     def _decoder(self, origin: IntArray, reals: int) -> npt.NDArray[np.float32]:
@@ -150,7 +150,7 @@ class WindowSet(Dataset[Batch]):
         result = np.zeros((len(origin), len(ahead), reals), dtype=np.float32)
         names = encoder_reals(self.normalizer)
         for name in decoder_reals(self.normalizer):
-            known = ahead / self.normalizer.input_length if name == RELATIVE_TIME else KNOWN_AHEAD[name](angle)
+            known = (ahead - 1) / self.normalizer.input_length if name == RELATIVE_TIME else KNOWN_AHEAD[name](angle)
             result[:, :, names.index(name)] = known
         return result
 

@@ -68,10 +68,11 @@ def build_network(architecture: Architecture) -> WindowTransformer:
     """A freshly initialised network; its output is (B, H, Q) in scaled units."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Attribute .* is an instance of `nn.Module`")
-        return WindowTransformer(**_options(architecture))
+        return WindowTransformer(**options_of(architecture))
 
 
-def _options(architecture: Architecture) -> dict[str, Any]:
+def options_of(architecture: Architecture) -> dict[str, Any]:
+    """The arguments of pytorch-forecasting's network."""
     return dict(
         hidden_size=architecture.hidden_dim,
         attention_head_size=architecture.n_heads,

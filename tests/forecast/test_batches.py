@@ -77,7 +77,7 @@ def test_the_decoder_knows_the_calendar_and_nothing_else() -> None:
     ahead = slice(origin + 1, origin + 1 + HORIZON)
     for name in ("hour_sin", "hour_cos"):
         np.testing.assert_allclose(channel(windows, x["decoder_cont"], name)[0], panel.column(name)[ahead], rtol=1e-6)
-    np.testing.assert_allclose(channel(windows, x["decoder_cont"], "relative_time")[0], [1 / 6, 2 / 6, 3 / 6])
+    np.testing.assert_allclose(channel(windows, x["decoder_cont"], "relative_time")[0], [0, 1 / 6, 2 / 6], atol=1e-7)
     for name in ("volume", "ofi", "close", "vwap"):
         assert not channel(windows, x["decoder_cont"], name).any()
 

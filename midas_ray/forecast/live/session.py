@@ -116,8 +116,8 @@ class ForecastSession:
             return f"{symbol}: no bucket is missing in the history any more: forecasts equal those of batch"
         return (
             f"{symbol}: {missing} bucket{'s' if missing > 1 else ''} up to {iso(newest_us)} are missing in the "
-            "history, whose returns the volatility lacks: widths may be some percent off; midas reconstruct && midas features "
-            "fill what was collected, and it is taken up from there"
+            "history, whose returns the volatility lacks: widths may be some percent off; midas reconstruct and midas "
+            "features fill what was collected, and it is taken up from there"
         )
 
     def take(self, publications: list[Publication]) -> list[ForecastLine]:
