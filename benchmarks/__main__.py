@@ -21,9 +21,9 @@ from typing import Any
 from benchmarks.rows import Row, show
 from midas_ray.code_version import code_version
 
-BENCHMARKS = ("simulate", "market", "reconstruct", "peer", "scale", "features", "live", "paper", "capture")
+BENCHMARKS = ("simulate", "market", "reconstruct", "peer", "scale", "features", "live", "paper", "training", "capture")
 TAKE_FULL = ("scale",)
-PACKAGES = ("hftbacktest", "numba", "numpy", "polars", "pyarrow", "ray", "statsmodels", "zstandard")
+PACKAGES = ("hftbacktest", "numba", "numpy", "polars", "pyarrow", "pytorch-forecasting", "ray", "torch", "zstandard")
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -50,7 +50,9 @@ class WindowSet(Dataset[Batch]):
 
     normalizer: Normalizer
     inputs: npt.NDArray[np.float32]
-    """(n, V) as in `ScaledRows`."""
+    """(n, R) as in `ScaledRows`, then room for what depends on the origin: prices and the relative time."""
+    known_places: tuple[tuple[str, int], ...]
+    """Names of the inputs that are known for the future, and their places among the R."""
     log_prices: FloatArray
     log_reference: FloatArray
     symbol: IntArray
@@ -71,9 +73,13 @@ class WindowSet(Dataset[Batch]):
         empty = np.empty((len(origins), 0), dtype=np.float32)
         horizons = normalizer.output_length
         targets = (targets_bps(panel, origins, horizons) / scale).astype(np.float32) if with_targets else empty
+        names = encoder_reals(normalizer)
+        inputs = np.zeros((len(panel), len(names)), dtype=np.float32)
+        inputs[:, : rows.inputs.shape[1]] = rows.inputs
         windows = cls(
             normalizer=normalizer,
-            inputs=rows.inputs,
+            inputs=inputs,
+            known_places=tuple((name, names.index(name)) for name in decoder_reals(normalizer)),
             log_prices=rows.log_prices,
             log_reference=rows.log_reference,
             symbol=rows.symbol,
@@ -110,16 +116,15 @@ class WindowSet(Dataset[Batch]):
         picked = np.asarray(numbers, dtype=np.int64)
         origin = self.origins[picked]
         length, horizons = self.normalizer.input_length, self.normalizer.output_length
-        rows = origin[:, None] + np.arange(1 - length, 1)
-        encoder = np.concatenate([self.inputs[rows], *self._price_inputs(rows, origin), self._steps(rows)], axis=2)
-        symbol = self.symbol[origin][:, None, None]
+        encoder = self._encoder(origin)
+        symbol = torch.from_numpy(self.symbol[origin])[:, None, None]
         target = torch.from_numpy(self.targets[picked])
         x = {
             "encoder_cont": torch.from_numpy(encoder),
-            "decoder_cont": torch.from_numpy(self._decoder(origin, encoder.shape[2])),
-            "encoder_cat": torch.from_numpy(np.repeat(symbol, length, axis=1)),
-            "decoder_cat": torch.from_numpy(np.repeat(symbol, horizons, axis=1)),
-            "encoder_target": torch.from_numpy(self._past_targets(rows, picked)),
+            "decoder_cont": torch.from_numpy(self._decoder(origin)),
+            "encoder_cat": symbol.expand(-1, length, 1),
+            "decoder_cat": symbol.expand(-1, horizons, 1),
+            "encoder_target": torch.from_numpy(self._past_targets(origin, picked)),
             "decoder_target": target,
             "encoder_lengths": torch.full((len(origin),), length),
             "decoder_lengths": torch.full((len(origin),), horizons),
@@ -127,38 +132,45 @@ class WindowSet(Dataset[Batch]):
         }
         return x, target
 
-    def _price_inputs(self, rows: IntArray, origin: IntArray) -> list[npt.NDArray[np.float32]]:
-        """(B, L, K): price columns in bps from P at the origin, then standardised. In float64 until the end."""
-        columns = self.normalizer.price_columns
-        if not columns:
-            return []
-        symbol = self.symbol[origin]
-        center = np.array([column.center for column in columns]).T[symbol][:, None]
-        scale = np.array([column.scale for column in columns]).T[symbol][:, None]
-        bps = self.log_prices[rows] - self.log_reference[origin][:, None, None]
-        return [np.clip((bps - center) / scale, -CLIP, CLIP).astype(np.float32)]
-
-    def _steps(self, rows: IntArray) -> npt.NDArray[np.float32]:
+    def _stretches(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(n - L + 1, L, ...) every stretch of L rows, without a copy: taking one is a single copy of memory."""
         length = self.normalizer.input_length
-        steps = np.arange(-length, 0, dtype=np.float32) / length
-        return np.broadcast_to(steps[None, :, None], (*rows.shape, 1))
+        shape = (len(array) - length + 1, length, *array.shape[1:])
+        return np.lib.stride_tricks.as_strided(array, shape, (array.strides[0], *array.strides), writeable=False)
 
-    def _decoder(self, origin: IntArray, reals: int) -> npt.NDArray[np.float32]:
+    def _encoder(self, origin: IntArray) -> npt.NDArray[np.float32]:
+        """(B, L, R)"""
+        length = self.normalizer.input_length
+        first = origin - length + 1
+        encoder: npt.NDArray[np.float32] = self._stretches(self.inputs)[first]
+        encoder[:, :, -1] = np.arange(-length, 0, dtype=np.float32) / length
+        columns = self.normalizer.price_columns
+        if columns:
+            # Prices in bps from P at the origin, then standardised; in float64 until the end.
+            symbol = self.symbol[origin]
+            center = np.array([column.center for column in columns]).T[symbol][:, None]
+            scale = np.array([column.scale for column in columns]).T[symbol][:, None]
+            bps = self._stretches(self.log_prices)[first] - self.log_reference[origin][:, None, None]
+            encoder[:, :, -1 - len(columns) : -1] = np.clip((bps - center) / scale, -CLIP, CLIP)
+        return encoder
+
+    def _decoder(self, origin: IntArray) -> npt.NDArray[np.float32]:
         """(B, H, R) with what is known for the future; the other places are not read by the network."""
         ahead = np.arange(1, self.normalizer.output_length + 1)
         angle = day_angle(self.ts_us[origin][:, None] + ahead * self.bucket_us)
-        result = np.zeros((len(origin), len(ahead), reals), dtype=np.float32)
-        names = encoder_reals(self.normalizer)
-        for name in decoder_reals(self.normalizer):
+        result = np.zeros((len(origin), len(ahead), self.inputs.shape[1]), dtype=np.float32)
+        for name, place in self.known_places:
             known = (ahead - 1) / self.normalizer.input_length if name == RELATIVE_TIME else KNOWN_AHEAD[name](angle)
-            result[:, :, names.index(name)] = known
+            result[:, :, place] = known
         return result
 
-    def _past_targets(self, rows: IntArray, picked: IntArray) -> npt.NDArray[np.float32]:
+    def _past_targets(self, origin: IntArray, picked: IntArray) -> npt.NDArray[np.float32]:
         """(B, L) the target's formula for h <= 0, in units of the first horizon."""
-        reference = self.log_reference[self.origins[picked]][:, None]
-        past = (self.log_reference[rows] - reference) / self.target_scale_bps[picked, :1]
-        return past.astype(np.float32)
+        past = self._stretches(self.log_reference)[origin - self.normalizer.input_length + 1]
+        result: npt.NDArray[np.float32] = (
+            (past - self.log_reference[origin][:, None]) / self.target_scale_bps[picked, :1]
+        ).astype(np.float32)
+        return result
 
 
 class WithUnits(Dataset[tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]]):
