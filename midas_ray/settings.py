@@ -465,6 +465,10 @@ class NetworkSettings(OptimisationSettings):
     hidden_dim: int = Field(64, ge=4, le=2048, description="width of the network")
     n_heads: int = Field(4, ge=1, le=64, description="attention heads")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout probability")
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="arithmetic of a training on GPUs: bf16 where its speed was measured to be worth it"
+    )
+    compile: bool = Field(False, description="compile the network (CUDA graphs) before a training on GPUs")
     without_families: Words = Field(
         (), description="feature families that the network does not get, such as impact,book_shape; empty = gets all"
     )

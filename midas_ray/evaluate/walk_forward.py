@@ -75,12 +75,16 @@ def fit_all(
     """
     import ray
 
+    from midas_ray.forecast.workers import check_for_gpu
+
     wanted = [
         (plan, name, network.seed + k) for plan in plans for name in names for k in range(seeds if name == TFT else 1)
     ]
     # The network takes longest: its tasks go first.
     wanted.sort(key=lambda each: each[1] != TFT)
     share = gpus_per_task(gpus, sum(name == TFT for _, name, _ in wanted))
+    if TFT in names:
+        check_for_gpu(network, share > 0)
     shared_panel, shared_fit = ray.put(panel), ray.put(fit)
     running: dict[Any, FoldPlan] = {}
     for plan, name, seed in wanted:

@@ -20,7 +20,7 @@ from midas_ray import console
 from midas_ray.errors import MemoryLimitError, MidasError, WorkerError
 from midas_ray.forecast.board import open_board
 from midas_ray.forecast.checkpoints import Checkpoints
-from midas_ray.forecast.fitting import quiet_lightning, trainer_options
+from midas_ray.forecast.fitting import prepared, quiet_lightning, trainer_options
 from midas_ray.forecast.memory import out_of_memory_explained
 from midas_ray.forecast.metrics import TrainingMetrics
 from midas_ray.forecast.progress import Report, TrainingProgress
@@ -121,9 +121,8 @@ def _train(config: dict[str, Any]) -> None:
         if rank == 0:
             config["board"].begin.remote(epochs_done, world)
         with out_of_memory_explained(training, str(trainer.strategy.root_device), world):
-            trainer.fit(
-                new_module(training), *loaders(training, sampler, rank, world), ckpt_path=resume, weights_only=False
-            )
+            module = prepared(new_module(training), trainer, training.network)
+            trainer.fit(module, *loaders(training, sampler, rank, world), ckpt_path=resume, weights_only=False)
     metrics.forget()
 
 

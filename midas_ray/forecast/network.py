@@ -113,8 +113,16 @@ class QuantileForecaster(pl.LightningModule):
     number of workers.
     """
 
-    def __init__(self, network: TemporalFusionTransformer, quantiles: tuple[float, ...], learning_rate: float) -> None:
+    def __init__(
+        self,
+        network: TemporalFusionTransformer,
+        quantiles: tuple[float, ...],
+        learning_rate: float,
+        fused_optimiser: bool = True,
+    ) -> None:
         super().__init__()
+        # Lightning clips no gradients of a fused optimiser in mixed precision.
+        self.fused_optimiser = fused_optimiser
         self.network = network
         self.learning_rate = learning_rate
         self.register_buffer("quantiles", torch.tensor(quantiles), persistent=False)
@@ -141,4 +149,4 @@ class QuantileForecaster(pl.LightningModule):
         self.log("val_loss_bps", loss_bps / count)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.network.parameters(), lr=self.learning_rate, fused=True)
+        return torch.optim.Adam(self.network.parameters(), lr=self.learning_rate, fused=self.fused_optimiser)

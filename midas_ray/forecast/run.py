@@ -127,9 +127,10 @@ def _fit(
     with ray_session(values), TrainingDisplay(log_dir) as display:
         # Not before the session: how an address on loopback is taken is settled when Ray is imported.
         from midas_ray.forecast.distributed import train_with_ray
-        from midas_ray.forecast.workers import plan_workers
+        from midas_ray.forecast.workers import check_for_gpu, plan_workers
 
         workers = plan_workers(values.gpus, values.workers, values.hidden_dim)
+        check_for_gpu(values, workers.gpu)
         if record is None:
             stored = values.model_dump(mode="json", exclude={*WHERE_IT_RUNS, "config"})
             checkpoints.begin(TrainingRecord(settings=stored, last_ts_us=last_ts_us, digest=digest))

@@ -101,7 +101,8 @@ def new_module(training: TrainingSet) -> QuantileForecaster:
         network = build_network(training.architecture)
     scaled = np.quantile(training.train.targets, [*quantiles, 0.5])
     start_at_baseline(network, torch.tensor(scaled[:-1] - scaled[-1], dtype=torch.float32))
-    return QuantileForecaster(network, quantiles, training.network.learning_rate)
+    fused = training.network.precision == "float32"
+    return QuantileForecaster(network, quantiles, training.network.learning_rate, fused)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import ray
 
 from midas_ray.errors import UsageError
+from midas_ray.settings import NetworkSettings
 
 MOST_CPU_THREADS = 4
 THREADS_PAY_FROM = 32
@@ -33,6 +34,13 @@ class Workers:
 
     def count_for_ray(self) -> int | tuple[int, int]:
         return self.most if self.least == self.most else (self.least, self.most)
+
+
+def check_for_gpu(network: NetworkSettings, has_gpu: bool) -> None:
+    """Raises UsageError where something is asked for that a CPU has no use for."""
+    for flag, wanted in (("--precision bf16", network.precision == "bf16"), ("--compile", network.compile)):
+        if wanted and not has_gpu:
+            raise UsageError(f"{flag}: expected a GPU, found none in use; leave it out")
 
 
 def plan_workers(gpus: int | None, workers: tuple[int, int] | None, hidden_dim: int) -> Workers:

@@ -185,3 +185,23 @@ def test_training_that_diverges_is_one_line(tmp_path: Path) -> None:
     network = small_network(epochs=1).model_copy(update={"learning_rate": 1e38})
     with pytest.raises(DataError, match="training diverged"):
         fit(panel, split.train, split.validation, network, tmp_path, columns=COLUMNS)
+
+
+def test_bf16_trains_to_nearly_the_same(tmp_path: Path) -> None:
+    panel = planted_panel(300)
+    split = split_of(panel)
+    full, half = (
+        fit(
+            panel,
+            split.train,
+            split.validation,
+            small_network(precision=precision),
+            tmp_path / precision,
+            columns=COLUMNS,
+        )
+        for precision in ("float32", "bf16")
+    )
+    assert {weight.dtype for weight in half.weights.values()} == {torch.float32}
+    a, b = (each.predict(panel, split.test, "cpu") for each in (full, half))
+    assert np.abs(a - b).max() > 0
+    np.testing.assert_allclose(a, b, atol=0.1 * np.abs(a).max())

@@ -162,3 +162,13 @@ def test_tensorboard_serves_until_interrupted(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 0
     assert errors.splitlines()[-1] == "TensorBoard stopped"
+
+
+@pytest.mark.usefixtures("ray_local")
+@pytest.mark.parametrize("flags", [("--precision", "bf16"), ("--compile",)])
+def test_what_only_a_gpu_has_a_use_for_is_refused_on_a_cpu(
+    storage: Storage, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
+) -> None:
+    write_features(storage, synthetic_panel(160))
+    assert trained(*flags) == 2
+    assert f"{' '.join(flags)}: expected a GPU, found none in use" in capsys.readouterr().err
