@@ -77,6 +77,39 @@ def test_a_wrong_width_is_mended_in_calm_and_wild_markets_alike(factor: float) -
         np.testing.assert_allclose(below, np.broadcast_to(TAUS_Q, (2, 3)), atol=0.03)
 
 
+def overlapping_market(buckets: int, seed: int, horizons: int = 10) -> tuple[Float, Float]:
+    """Persistent true volatility (n,) and the (n, H) returns of windows that start at every bucket: neighbours share
+    all but one of the H returns, so that scores are not exchangeable.
+    """
+    rng = np.random.default_rng(seed)
+    shocks = 0.1 * rng.standard_normal(buckets)
+    log_sigma = np.zeros(buckets)
+    for t in range(1, buckets):
+        log_sigma[t] = 0.98 * log_sigma[t - 1] + shocks[t]
+    price = np.concatenate([[0.0], np.cumsum(np.exp(log_sigma) * rng.standard_normal(buckets))])
+    origins = np.arange(buckets - horizons)
+    ahead = origins[:, None] + np.arange(1, horizons + 1)
+    return np.exp(log_sigma[origins]), price[ahead] - price[origins][:, None]
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.6])
+def test_overlapping_windows_are_covered_on_average_within_a_twentieth_each(factor: float) -> None:
+    """The promise of exchangeable data, on data that are not: kept on average, with the scatter of n / H windows."""
+    horizons, n = 10, 4000
+    root = np.sqrt(np.arange(1, horizons + 1))[None, :, None]
+    below = []
+    for seed in range(12):
+        sigma, actual = overlapping_market(2 * n + 2 * horizons, seed, horizons)
+        raw = normal_forecast(sigma, horizons, factor) * root
+        later = slice(n + horizons, 2 * n + horizons)  # purged: no outcome is shared by the two parts
+        moved = Conformal.fit(actual[:n], raw[:n], TAUS).apply(raw[later])
+        below.append((actual[later][:, :, None] <= moved).mean(axis=0))
+    found = np.array(below)
+    np.testing.assert_allclose(found.mean(axis=0), np.broadcast_to(TAUS_Q, (horizons, 3)), atol=0.025)
+    np.testing.assert_allclose(found[:, 0], np.broadcast_to(TAUS_Q, (12, 3)), atol=0.05)
+    assert found[:, -1, 1].std() > 2 * found[:, 0, 1].std()  # overlap: at H far fewer windows are independent
+
+
 def test_moved_quantiles_never_cross() -> None:
     rng = np.random.default_rng(0)
     raw = np.sort(rng.standard_normal((500, 2, 3)), axis=2)
