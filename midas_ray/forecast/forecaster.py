@@ -105,10 +105,15 @@ class Forecaster:
         network = predictor.network
         sums: dict[str, npt.NDArray[np.float64]] = {}
         for out in predictor.outputs(windows):
-            for name, weights in network.interpret_output(out).items():
-                if not name.endswith("histogram"):
-                    total = weights.sum(dim=0).double().cpu().numpy()
-                    sums[name] = sums.get(name, 0.0) + total
+            weights = {
+                # (B, T, 1, V) each, but the static ones (B, 1, V).
+                **{name: out[name].flatten(1, -2).mean(dim=1) for name in ("encoder_variables", "decoder_variables")},
+                "static_variables": out["static_variables"].flatten(1, -2).mean(dim=1),
+                # (B, H, heads, L); the library's own summary takes the first horizon alone.
+                "attention": out["encoder_attention"].mean(dim=(1, 2)),
+            }
+            for name, weights_BV in weights.items():
+                sums[name] = sums.get(name, 0.0) + weights_BV.sum(dim=0).double().cpu().numpy()
 
         def shares(key: str, names: Sequence[str]) -> dict[str, float]:
             weights = sums[key] / sums[key].sum()

@@ -41,9 +41,7 @@ class WindowTransformer(TemporalFusionTransformer):
             self.static_context_initial_hidden_lstm(static_BD)[None],
             self.static_context_initial_cell_lstm(static_BD)[None],
         )
-        seen_BLD, state = nn.LSTM.forward(self.lstm_encoder, past_BLD, state)
-        foreseen_BHD, _ = nn.LSTM.forward(self.lstm_decoder, future_BHD, state)
-        gated_BTD = self.post_lstm_gate_encoder(torch.cat([seen_BLD, foreseen_BHD], dim=1))
+        gated_BTD = self.post_lstm_gate_encoder(self._recall(past_BLD, future_BHD, state))
         local_BTD = self.post_lstm_add_norm_encoder(gated_BTD, torch.cat([past_BLD, future_BHD], dim=1))
         enriched_BTD = self.static_enrichment(local_BTD, self.static_context_enrichment(static_BD)[:, None])
         asked_BHD = enriched_BTD[:, length:]
@@ -60,6 +58,16 @@ class WindowTransformer(TemporalFusionTransformer):
             decoder_lengths=x["decoder_lengths"],
             encoder_lengths=x["encoder_lengths"],
         )
+
+    @torch.compiler.disable
+    def _recall(self, past_BLD: Tensor, future_BHD: Tensor, state: tuple[Tensor, Tensor]) -> Tensor:
+        """(B, T, D) the LSTMs, over the past and on over the future.
+
+        torch.compile takes no LSTM: so marked, it makes one graph before and one after them, and not ten.
+        """
+        seen_BLD, state = nn.LSTM.forward(self.lstm_encoder, past_BLD, state)
+        foreseen_BHD, _ = nn.LSTM.forward(self.lstm_decoder, future_BHD, state)
+        return torch.cat([seen_BLD, foreseen_BHD], dim=1)
 
     def _select(self, selection: VariableSelectionNetwork, x_BTR: Tensor, context_BD: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) and the weights (B, T, 1, V)."""

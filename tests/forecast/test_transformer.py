@@ -127,3 +127,22 @@ def test_groups_fill_the_cache_on_a_cpu_and_hold_all_inputs_on_a_gpu() -> None:
     assert selection.group_size(3840, 16, 76, on_gpu=False) == 8
     assert selection.group_size(10**7, 64, 76, on_gpu=False) == 1
     assert selection.group_size(3840, 64, 76, on_gpu=True) == 76
+
+
+def test_compiled_it_is_one_graph_before_and_one_after_the_lstms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformer, "group_size", lambda *sizes: sizes[2])  # as on a GPU
+    chosen = architecture(16, dropout=0.3)
+    ours, _ = networks(chosen)
+    x = batch(len(chosen.encoder_reals))
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(ours, backend=backend)
+    torch.manual_seed(3)
+    found = compiled(x)["prediction"]
+    torch.manual_seed(3)
+    torch.testing.assert_close(found, ours(x)["prediction"], rtol=1e-6, atol=1e-6)
+    assert len(graphs) == 2
