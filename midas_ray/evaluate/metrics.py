@@ -13,6 +13,7 @@ from midas_ray.evaluate.report.data import gaps_of
 from midas_ray.evaluate.significance import LEVEL, RESAMPLES
 from midas_ray.evaluate.trading import TradingResult
 from midas_ray.evaluate.verdict import reach, strongest
+from midas_ray.settings import TradingSettings
 
 
 def metrics(outcome: Outcome) -> dict[str, Any]:
@@ -38,7 +39,10 @@ def metrics(outcome: Outcome) -> dict[str, Any]:
             "strongest_baseline": strongest(outcome) if forecasts.baselines else None,
             "has_edge_after_costs": verdict.has_edge,
         },
-        "conditions": {**shown, "trading": conditions.trading.model_dump(mode="json")},
+        "conditions": {
+            **shown,
+            "trading": conditions.trading.model_dump(mode="json", include=set(TradingSettings.__annotations__)),
+        },
         "data": {
             **asdict(outcome.data),
             "gaps": {symbol: asdict(gaps_of(panel, index)) for index, symbol in enumerate(panel.symbols)},

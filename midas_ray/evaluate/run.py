@@ -27,6 +27,7 @@ from midas_ray.evaluate.trading.costs import fees_of
 from midas_ray.evaluate.verdict import reach
 from midas_ray.evaluate.walk_forward import fit_all, run_folds
 from midas_ray.forecast.baselines import TFT
+from midas_ray.object_store import shown_uri
 from midas_ray.ray_session import ray_session
 from midas_ray.settings import Backtest, NetworkSettings, TradingSettings
 from midas_ray.storage import Storage
@@ -125,9 +126,22 @@ def _network_of(settings: Backtest) -> NetworkSettings:
     return NetworkSettings.model_construct(**{name: getattr(settings, name) for name in NetworkSettings.model_fields})
 
 
+def _command() -> str:
+    """How this judgement was asked for, without the credentials that an address may hold."""
+    if Path(sys.argv[0]).name != "midas":
+        return "midas backtest"
+    return shlex.join(["midas", *(_without_credentials(word) for word in sys.argv[1:])])
+
+
+def _without_credentials(word: str) -> str:
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{flag}{equals}{shown_uri(value)}"
+
+
 def _conditions(settings: Backtest, network: dict[str, float | int | str | None], **values: object) -> Conditions:
+    # Its own fields alone: DATA_DIR may hold credentials, and all of this is written into the report.
     trading = TradingSettings.model_construct(
-        **{name: getattr(settings, name) for name in TradingSettings.model_fields}
+        **{name: getattr(settings, name) for name in TradingSettings.__annotations__}
     )
     shared: dict[str, object] = {
         "model": None,
@@ -140,7 +154,7 @@ def _conditions(settings: Backtest, network: dict[str, float | int | str | None]
         "cross_validation": settings.cross_validation,
         "trading": trading,
         "trials": settings.trials,
-        "command": shlex.join(["midas", *sys.argv[1:]]) if Path(sys.argv[0]).name == "midas" else "midas backtest",
+        "command": _command(),
     }
     return Conditions(**{**shared, **values})  # type: ignore[arg-type]
 

@@ -12,7 +12,7 @@ import pytest
 from midas_ray import cli
 from midas_ray.errors import MidasError, TooFewRowsError, UsageError
 from midas_ray.evaluate.folds import plan_folds
-from midas_ray.evaluate.run import backtest
+from midas_ray.evaluate.run import _command, backtest
 from midas_ray.evaluate.walk_forward import run_folds
 from midas_ray.settings import Backtest, NetworkSettings
 from midas_ray.storage import Storage
@@ -63,7 +63,7 @@ def test_walk_forward_writes_page_metrics_and_fills(data_dir: str, capsys: pytes
     assert (exits["ts"].to_numpy() - entries["ts"].to_numpy() == np.timedelta64(9, "m")).all()
     assert (entries["ts"].to_numpy() - entries["decision_ts"].to_numpy() == np.timedelta64(1, "m")).all()
     mean = found["trading"]["net_bps_per_round_trip"]["value"]
-    assert exits["net_bps"].mean() == pytest.approx(mean)
+    assert np.average(exits["net_bps"], weights=exits["size"]) == pytest.approx(mean)
     assert entries["net_bps"].null_count() == len(entries)
 
     page = (reports / "backtest_results.html").read_text()
@@ -199,3 +199,16 @@ def test_combinatorial_cross_validation_gives_every_path(tmp_path: Path) -> None
     assert len(found["scores_by_path"]) == 3
     windows = {path["windows"] for path in found["scores_by_path"]}
     assert windows == {found["scores"]["windows"]}
+
+
+def test_the_command_in_a_report_holds_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [
+        "/x/midas",
+        "backtest",
+        "--data-dir",
+        "s3://KEY:SE=CRET@bucket/p?x=y",
+        "--data-dir=s3://KEY:SECRET@b",
+        "--folds=4",
+    ]
+    monkeypatch.setattr("sys.argv", words)
+    assert _command() == "midas backtest --data-dir s3://bucket/p --data-dir=s3://b --folds=4"
