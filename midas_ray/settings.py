@@ -484,11 +484,17 @@ class SplitSettings(MidasSettings):
     test_share: float = Field(0.15, gt=0, lt=0.5, description="share of the time span held out at the end")
 
 
+DEFAULT_FINAL_SHARE = 0.1
+
+
 class FinalPeriodSettings(MidasSettings):
     """The final period: the last stretch of the data, kept for one judgement at the end."""
 
     final_share: float = Field(
-        0.1, ge=0, lt=0.5, description="share of the data's time span at its end that nothing reads; 0 = none"
+        DEFAULT_FINAL_SHARE,
+        ge=0,
+        lt=0.5,
+        description="share of the data's time span at its end that nothing reads; 0 = none",
     )
     final_from: Moment | None = Field(
         None, description="the final period begins here instead, UTC: 2026-11-01 or 2026-11-01T12:00"
@@ -786,7 +792,7 @@ class Forecast(SelectedSymbolSettings, FeatureSettings, BookSettings, RaySetting
     stop: bool = Field(False, description="end the actor that --detach started")
 
 
-class Models(ModelSettings, SelectedSymbolSettings, FlagSettings):
+class Models(ModelSettings, SelectedSymbolSettings, FinalPeriodSettings, FlagSettings):
     """Trained models: list them, promote one for live forecasts, compare two on the same rows."""
 
     flags_only: ClassVar[frozenset[str]] = frozenset({"json"})

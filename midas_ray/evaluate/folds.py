@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from midas_ray.dataset.columns import ColumnChoice, choose_columns
 from midas_ray.dataset.final_period import FinalPeriod, require_before
 from midas_ray.dataset.panel import Panel
-from midas_ray.dataset.splits import Split, stride_origins, time_split, walk_forward
+from midas_ray.dataset.splits import Split, time_split, walk_forward
 from midas_ray.dataset.volatility import HarVolatility
 from midas_ray.dataset.windows import require_windows, targets_bps, window_origins
 from midas_ray.errors import TooFewRowsError
@@ -208,7 +208,7 @@ def fit_and_forecast(
 def _task(panel: Panel, plan: FoldPlan, network: NetworkSettings, seed: int) -> Task:
     return Task(
         panel=panel,
-        train=stride_origins(panel, plan.split.train, network.stride),
+        train=plan.split.train,  # --stride spares the network's time: what it must beat sees everything
         validation=plan.split.validation,
         columns=plan.choice.columns,
         quantiles=network.quantiles,

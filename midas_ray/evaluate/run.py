@@ -27,9 +27,10 @@ from midas_ray.evaluate.trading.costs import fees_of
 from midas_ray.evaluate.verdict import reach
 from midas_ray.evaluate.walk_forward import fit_all, run_folds
 from midas_ray.forecast.baselines import TFT
+from midas_ray.forecast.parts import CUT_TO_THE_SHORTEST, absent_symbols
 from midas_ray.object_store import shown_uri
 from midas_ray.ray_session import ray_session
-from midas_ray.settings import Backtest, NetworkSettings, TradingSettings
+from midas_ray.settings import DEFAULT_FINAL_SHARE, Backtest, NetworkSettings, TradingSettings
 from midas_ray.storage import Storage
 
 CODE = ("features", "dataset", "forecast", "forecast/baselines", "evaluate", "evaluate/trading")
@@ -78,8 +79,8 @@ def backtest(settings: Backtest, fit: Fit | None = None) -> int:
     )
     outcome = _conclude(judged)
     outputs.write(outcome, place)
-    if outcome.final.opened_now:
-        record_opening(storage, _opening(outcome))
+    if outcome.final.opened_now or outcome.final.period is None:
+        record_opening(storage, _opening(outcome))  # with --final-share 0 it has been looked at all the same
     verdict = reach(outcome)
     out.print(verdict.sentence)
     out.print(f"report  {place.shown('.html')}")
@@ -113,7 +114,9 @@ def _final_state(settings: Backtest, storage: Storage, panel: Panel) -> FinalSta
     if period is None:
         if opening:
             raise UsageError("--open-final: expected a final period, found --final-share 0")
-        return FinalState(period=None, opened_now=False, earlier=None)
+        unkept = final_period(panel, DEFAULT_FINAL_SHARE, None)
+        earlier = None if unkept is None else earlier_opening(storage, panel, unkept.first_us)
+        return FinalState(period=None, opened_now=False, earlier=earlier)
     if opening:
         earlier = check_unopened(storage, panel, period, settings.open_final_again)
     else:
@@ -208,6 +211,10 @@ def _run(
         f"backtest of {names[0]}: {len(plans)} fold{'s' if len(plans) > 1 else ''}, training + test windows {windows}; "
         f"{plans[-1].choice.sentence()}"
     )
+    for plan in plans:
+        absent = absent_symbols(panel, plan.split.test)
+        if absent:
+            err.print(f"fold {plan.number}: no test window of {', '.join(absent)}; {CUT_TO_THE_SHORTEST}")
     with ray_session(settings):
         return run_folds(panel, plans, network, names, seeds, gpus=settings.gpus, done=done, fit=fit)
 
@@ -272,12 +279,12 @@ def _fit_baselines(
 
 
 def _opening(outcome: Outcome) -> Opening:
-    period = outcome.final.period
-    assert period is not None
+    period = outcome.final.period or final_period(outcome.panel, DEFAULT_FINAL_SHARE, None)
+    first_us = int(outcome.forecasts.ts_us.min()) if period is None else period.first_us
     return Opening(
         venue=outcome.panel.venue,
         symbols=outcome.panel.symbols,
-        first_us=period.first_us,
+        first_us=first_us,
         last_us=int(outcome.forecasts.ts_us.max()) + outcome.conditions.output_length * outcome.panel.bucket_us,
         opened_at=now_text(),
         command=outcome.conditions.command,

@@ -42,7 +42,7 @@ def write_documents(
         "run": run_id,
         "quantiles": list(forecaster.quantiles),
         "horizons": forecaster.output_length,
-        "unit": "bps of the price at the origin; pinball_bps is [horizon][quantile]",
+        "unit": "bps: 1e4 times the log return from the price at the origin; pinball_bps is [horizon][quantile]",
         "fit_end": iso(forecaster.fit_end_us),
         "training": _training(parts, training_windows, epochs),
         "validation": validation.metrics(parts.panel),

@@ -33,6 +33,10 @@ class Parts:
             lines.append(f"symbols left out: {names} (no training window without gap or warm-up)")
         lines.append(self.costs.sentence())
         lines += [f"{name:<11} {self._span(getattr(self.split, name))}" for name in PART_NAMES]
+        for name in PART_NAMES:
+            absent = absent_symbols(self.panel, getattr(self.split, name))
+            if absent:
+                lines.append(f"{', '.join(absent)}: no window in the {name} part; {CUT_TO_THE_SHORTEST}")
         if self.final is not None:
             first = np.datetime64(self.final.first_us, "us").astype("datetime64[s]")
             lines.append(f"final period from {first} UTC on is left alone (--final-share 0 trains on it too)")
@@ -42,6 +46,15 @@ class Parts:
         ts_us = self.panel.ts_us[origins]
         first, last = (np.datetime64(int(ts), "us").astype("datetime64[s]") for ts in (ts_us.min(), ts_us.max()))
         return f"{len(origins)} windows, {first} to {last} UTC"
+
+
+CUT_TO_THE_SHORTEST = "where symbols end on different days, --final-from the end of the shortest keeps all of them"
+
+
+def absent_symbols(panel: Panel, origins: IntArray) -> tuple[str, ...]:
+    """The symbols of the panel without an origin among these."""
+    present = np.unique(panel.symbol_index[origins])
+    return tuple(symbol for index, symbol in enumerate(panel.symbols) if index not in present)
 
 
 def split_panel(panel: Panel, values: Train | Audit) -> Parts:

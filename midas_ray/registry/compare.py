@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from midas_ray.dataset.final_period import FinalPeriod
 from midas_ray.dataset.panel import Panel
 from midas_ray.dataset.windows import targets_bps, window_origins
 from midas_ray.errors import DataError, TooFewRowsError
@@ -21,8 +22,8 @@ class Comparison:
     last_us: int
 
 
-def compare(panel: Panel, models: dict[str, Forecaster]) -> Comparison:
-    """Judge the first model against the second on the windows after both training ends.
+def compare(panel: Panel, models: dict[str, Forecaster], final: FinalPeriod | None) -> Comparison:
+    """Judge the first model against the second on the windows after both training ends, before the final period.
 
     Raises DataError where their horizons or quantiles differ, TooFewRowsError where no such window is there.
     """
@@ -36,10 +37,13 @@ def compare(panel: Panel, models: dict[str, Forecaster]) -> Comparison:
     end_us = max(one.fit_end_us, two.fit_end_us)
     own = [window_origins(panel, each.input_length, each.output_length, each.columns) for each in models.values()]
     origins = own[0][np.isin(own[0], own[1]) & (panel.ts_us[own[0]] > end_us)]
+    if final is not None:
+        origins = final.before(panel, origins, one.output_length)
     if not len(origins):
         end = np.datetime64(end_us, "us").astype("datetime64[s]")
         raise TooFewRowsError(
-            f"{first}, {second}: expected windows after both training ends, {end} UTC, found none; collect newer data"
+            f"{first}, {second}: expected windows after both training ends, {end} UTC, and before the final period, "
+            "found none; collect newer data"
         )
     said = {name: each.predict(panel, origins).astype(np.float32) for name, each in models.items()}
     forecasts = Forecasts(

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from midas_ray.console import out
+from midas_ray.dataset.final_period import final_period
 from midas_ray.dataset.panel import load_panel
 from midas_ray.errors import UsageError
 from midas_ray.forecast.model_folder import PROMOTED, check_folder, point
@@ -106,7 +107,8 @@ def _compare(values: Models, model_dir: Path) -> int:
     chosen = tuple(symbol for symbol in shared if not values.symbols or symbol in values.symbols)
     if not chosen:
         raise UsageError(f"midas models compare: expected a symbol of both models, found {', '.join(shared) or 'none'}")
-    found = compare(load_panel(Storage.of(values), entries[0].venue, chosen), loaded)
+    panel = load_panel(Storage.of(values), entries[0].venue, chosen)
+    found = compare(panel, loaded, final_period(panel, values.final_share, values.final_from))
     first, second = found.names
     pooled = found.scores.skill[second].pooled
     report: dict[str, Any] = {

@@ -185,6 +185,16 @@ def test_the_final_period_is_opened_once_and_that_is_recorded(
 
 
 @pytest.mark.usefixtures("ray_local")
+def test_without_a_final_period_it_counts_as_looked_at(data_dir: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert backtest(_settings(data_dir, final_share=0.0), fit=fit_linear) == 0
+    (looked,) = json.loads((Path(data_dir) / ".midas" / "final_period.json").read_text())
+    assert looked["again"] is False
+    with pytest.raises(UsageError, match="were opened on"):
+        backtest(_settings(data_dir, open_final=True), fit=fit_linear)
+    capsys.readouterr()
+
+
+@pytest.mark.usefixtures("ray_local")
 def test_combinatorial_cross_validation_gives_every_path(tmp_path: Path) -> None:
     """A short lookback, so that groups are longer than the embargo."""
     folder = tmp_path / "data"

@@ -6,7 +6,7 @@ from midas_ray.errors import TooFewRowsError
 from midas_ray.features.nulls import NullKind
 from midas_ray.forecast.parts import split_panel
 from midas_ray.settings import Train
-from tests.dataset.synthetic import synthetic_panel, with_nulls
+from tests.dataset.synthetic import synthetic_panel, take, with_nulls
 
 VALUES = Train(input_length=10, output_length=3)
 
@@ -40,3 +40,11 @@ def test_a_symbol_without_training_windows_is_left_out_and_named() -> None:
 def test_too_few_rows_for_one_window() -> None:
     with pytest.raises(TooFewRowsError, match=r"expected 13 consecutive buckets .* found 12 rows, at most 12"):
         split_panel(synthetic_panel(12), VALUES)
+
+
+def test_symbols_absent_from_a_part_are_said() -> None:
+    panel = synthetic_panel(300, ("btcusdt", "ethusdt"))
+    kept = np.r_[0:300, 300:480]  # ethusdt ends earlier
+    parts = split_panel(take(panel, kept), VALUES)
+    said = "\n".join(parts.sentences())
+    assert "ethusdt: no window in the test part; where symbols end on different days" in said

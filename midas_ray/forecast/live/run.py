@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from midas_ray import console, settings
+from midas_ray.errors import UsageError
 from midas_ray.forecast.forecaster import Forecaster
 from midas_ray.forecast.live.models import ModelInUse
 from midas_ray.forecast.live.record import ForecastLine
@@ -51,6 +52,7 @@ class Forecasting:
         import torch
 
         torch.set_num_threads(1)  # a batch of a few windows: more threads only wait for each other
+        self._say, self._heard_s, self._silence_said = say, time.monotonic(), False
         self.model = ModelInUse(Path(values.model_dir), Path(values.model) if values.model else None)
         self.tally = Tally()
         forecaster = self.model.predictor.forecaster
@@ -84,10 +86,24 @@ class Forecasting:
                 if each.closed_by in ("streams", "clock")
             }
             self.session.look_back()
+            self._watch_silence(bool(publications))
             for line in self.session.take(publications):
                 self.tally.add(line, closed_ns.get((line.symbol, line.ts_us)))
                 show(line)
             stopping.wait(max(POLL_S - (time.monotonic() - begun_s), 0.0))
+
+    def _watch_silence(self, heard: bool) -> None:
+        """Say once when no bucket has closed for long."""
+        now_s = time.monotonic()
+        if heard:
+            self._heard_s, self._silence_said = now_s, False
+        longest_s = max(SILENT_S, 2 * self.model.predictor.forecaster.bucket_ms / 1000 + 5)
+        if not self._silence_said and now_s - self._heard_s > longest_s:
+            self._silence_said = True
+            self._say(
+                f"no bucket has closed for {longest_s:.0f} s: is midas up or midas collect running for "
+                f"{', '.join(self.session.symbols)}, into the same --data-dir?"
+            )
 
     def close(self) -> None:
         self._source.close()
@@ -96,12 +112,20 @@ class Forecasting:
 def _features_settings(values: settings.Forecast, forecaster: Forecaster) -> settings.Features:
     """Those of `midas features --live` for the model's venue and bucket, and of its symbols those being collected."""
     symbols = values.symbols
+    if "time_bucket_ms" in values.model_fields_set and values.time_bucket_ms != forecaster.bucket_ms:
+        raise UsageError(
+            f"--time-bucket-ms {values.time_bucket_ms}: expected the model's, {forecaster.bucket_ms} ms; leave it out, "
+            "or train another model"
+        )
     if not symbols:
         present = Storage.of(values).symbols("raw", forecaster.venue)
         symbols = tuple(symbol for symbol in forecaster.normalizer.symbols if symbol in present)
     shared = {name: getattr(values, name) for name in settings.Features.model_fields if hasattr(values, name)}
     own = {"live": True, "venue": forecaster.venue, "time_bucket_ms": forecaster.bucket_ms, "symbols": symbols}
     return settings.Features.model_construct(**{**shared, **own})
+
+
+SILENT_S = 15.0
 
 
 class Tally:
