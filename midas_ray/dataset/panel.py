@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
+from midas_ray.dataset.mapped import Rows
 from midas_ray.errors import CorruptFileError, DataError, SchemaError, UsageError
 from midas_ray.features.nulls import NullKind
 from midas_ray.features.registry import FEATURE_SCHEMA_VERSION, FEATURES
@@ -220,11 +221,14 @@ def load_panel(storage: Storage, venue: str, symbols: tuple[str, ...] = (), sinc
     """
     files = _chosen_files(storage, venue, symbols, since)
     header = _read_headers(storage, [path for paths in files.values() for path in paths])
-    blocks = list(_symbol_blocks(storage, files))
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(block, name) for block in blocks]) for name in ("ts_us", "values", "kinds")
-    }
-    symbol_index = np.repeat(np.arange(len(blocks)), [len(block.ts_us) for block in blocks])
+    gathered = {name: Rows() for name in ("ts_us", "values", "kinds")}
+    lengths = []
+    for block in _symbol_blocks(storage, files):
+        lengths.append(len(block.ts_us))
+        for name, rows in gathered.items():
+            rows.add(getattr(block, name))
+    arrays: dict[str, Any] = {name: rows.array() for name, rows in gathered.items()}
+    symbol_index = np.repeat(np.arange(len(lengths)), lengths)
     return make_panel(
         venue=venue, symbols=tuple(files), symbol_index=symbol_index, bucket_ms=header.bucket_ms,
         price_source=header.price_source, **arrays,

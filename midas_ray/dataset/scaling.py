@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from midas_ray.dataset.mapped import large_array
 from midas_ray.dataset.panel import FloatArray, IntArray, Panel
 from midas_ray.dataset.volatility import HAR_WINDOWS, HarVolatility
 from midas_ray.dataset.windows import targets_bps
@@ -259,7 +260,7 @@ class Normalizer:
     def transform(self, panel: Panel) -> ScaledRows:
         """All rows, scaled. Raises DataError for a symbol that was not trained on."""
         symbol = self.symbol_positions(panel)
-        inputs = np.empty((len(panel), len(self.row_inputs)), dtype=np.float32)
+        inputs = large_array((len(panel), len(self.row_inputs)), np.float32)
         for position, column in enumerate(self.row_columns):
             center, scale, offset = (np.array(x)[symbol] for x in (column.center, column.scale, column.offset))
             z = (_curve(column.scaler, _raw(panel, column.name, column.neutral), offset) - center) / scale

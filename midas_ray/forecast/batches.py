@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from midas_ray.dataset.mapped import large_array
 from midas_ray.dataset.panel import FloatArray, IntArray, Panel
 from midas_ray.dataset.scaling import CLIP, Normalizer
 from midas_ray.dataset.windows import targets_bps
@@ -74,7 +75,7 @@ class WindowSet(Dataset[Batch]):
         horizons = normalizer.output_length
         targets = (targets_bps(panel, origins, horizons) / scale).astype(np.float32) if with_targets else empty
         names = encoder_reals(normalizer)
-        inputs = np.zeros((len(panel), len(names)), dtype=np.float32)
+        inputs = large_array((len(panel), len(names)), np.float32)
         inputs[:, : rows.inputs.shape[1]] = rows.inputs
         windows = cls(
             normalizer=normalizer,
