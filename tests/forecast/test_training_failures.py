@@ -124,7 +124,7 @@ split = split_of(panel)
 network = dict(epochs=1, hidden_dim=64, input_length=6, max_steps=1)
 fit(panel, split.train, split.validation, small_network(batch_size=8, **network), Path("w"), columns=COLUMNS)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 400 * 2**20,) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (used + 160 * 2**20,) * 2)
 try:
     asked = small_network(batch_size=int(sys.argv[1]), **network)
     fit(panel, split.train, split.validation, asked, Path("w"), columns=COLUMNS)
@@ -134,7 +134,7 @@ except MidasError as error:
 
 
 def limited(batch_size: int) -> str:
-    """Train in a process that may take 400 MB more than it has; what it says in the end."""
+    """Train in a process that may take 160 MB more than it has; what it says in the end."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", LIMITED, str(batch_size)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False).stderr
