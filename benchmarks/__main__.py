@@ -23,7 +23,18 @@ from midas_ray.code_version import code_version
 
 BENCHMARKS = ("simulate", "market", "reconstruct", "peer", "scale", "features", "live", "paper", "training", "capture")
 TAKE_FULL = ("scale",)
-PACKAGES = ("hftbacktest", "numba", "numpy", "polars", "pyarrow", "pytorch-forecasting", "ray", "torch", "zstandard")
+PACKAGES = (
+    "hftbacktest",
+    "numba",
+    "numpy",
+    "polars",
+    "pyarrow",
+    "pytorch-forecasting",
+    "ray",
+    "statsmodels",
+    "torch",
+    "zstandard",
+)
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -45,7 +56,7 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "code": code_version("venues", "book", "reconstruct", "features"),
+        "code": code_version("venues", "book", "reconstruct", "features", "dataset", "forecast"),
     }
 
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from midas_ray.dataset.final_period import FinalPeriod
+from midas_ray.dataset.final_period import FinalPeriod, final_period
 from midas_ray.dataset.panel import Panel
 from midas_ray.errors import CorruptFileError, UsageError
+from midas_ray.evaluate.provenance import command_line
+from midas_ray.settings import DEFAULT_FINAL_SHARE
 from midas_ray.storage import Storage
 
 RECORD = ".midas/final_period.json"
@@ -73,11 +75,26 @@ def check_unopened(storage: Storage, panel: Panel, period: FinalPeriod, again: b
     return earlier
 
 
-def record_opening(storage: Storage, opening: Opening) -> None:
-    """Append to the record, atomically."""
+def record_opening(
+    storage: Storage, panel: Panel, period: FinalPeriod | None, last_us: int, code: str, pooled_skill: dict[str, float]
+) -> None:
+    """Append to the record, atomically, that outcomes up to `last_us` have been looked at.
+
+    `period`: None where none was kept back: then what would have been it by default counts as opened.
+    """
+    seen = period or final_period(panel, DEFAULT_FINAL_SHARE, None)
+    first_us = last_us if seen is None else seen.first_us
+    opening = Opening(
+        venue=panel.venue,
+        symbols=panel.symbols,
+        first_us=first_us,
+        last_us=last_us,
+        opened_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        command=command_line(),
+        data_digest=panel.digest(),
+        code_version=code,
+        pooled_skill=pooled_skill,
+        again=earlier_opening(storage, panel, first_us) is not None,
+    )
     entries = [asdict(entry) for entry in [*openings(storage), opening]]
     storage.write_bytes(RECORD, json.dumps(entries, indent=1).encode())
-
-
-def now_text() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"

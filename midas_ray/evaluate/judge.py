@@ -13,7 +13,14 @@ from midas_ray.errors import DataError, TooFewRowsError
 from midas_ray.evaluate import significance
 from midas_ray.evaluate.significance import DieboldMariano, Estimates
 from midas_ray.forecast.baselines import LEARNED
-from midas_ray.forecast.scores import at_or_below, inside, pinball_loss_bps, skill, weighted_interval_score_bps
+from midas_ray.forecast.scores import (
+    at_or_below,
+    inside,
+    pinball_loss_bps,
+    reported,
+    skill,
+    weighted_interval_score_bps,
+)
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -178,8 +185,8 @@ class _Totals:
     """(1 + B, H, Q)"""
     inside: Float
     """(1 + B, H)"""
-    outside: Float
-    """(1 + B, H) inside the outermost quantiles"""
+    inside_outermost: Float
+    """(1 + B, H)"""
     interval_score: Float
     """(1 + B, H)"""
     width: float
@@ -210,12 +217,6 @@ class _Sampler:
         """Estimates of shares: the interval ends at 0 and 1."""
         found = self.estimates(samples)
         return Estimates(found.value, np.clip(found.lower, 0, 1), np.clip(found.upper, 0, 1))
-
-
-def reported(quantiles_Q: Float) -> tuple[int, int, int]:
-    """Positions of P10, P50 and P90."""
-    low, middle, high = (int(np.argmin(np.abs(quantiles_Q - tau))) for tau in (0.1, 0.5, 0.9))
-    return low, middle, high
 
 
 def _variant_totals(forecasts: Forecasts, sampler: _Sampler, forecast_nHQ: Float32) -> _Totals:
@@ -257,7 +258,7 @@ def _variant_scores(totals: _Totals, sampler: _Sampler, count: Float) -> Variant
             below=sampler.shares(totals.below.mean(axis=1) / count),
             coverage=sampler.shares(totals.inside.mean(axis=1) / count[:, 0]),
             coverage_by_horizon=sampler.shares(totals.inside / count),
-            outer_coverage=sampler.shares(totals.outside.mean(axis=1) / count[:, 0]),
+            outer_coverage=sampler.shares(totals.inside_outermost.mean(axis=1) / count[:, 0]),
         ),
     )
 

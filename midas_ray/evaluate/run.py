@@ -1,8 +1,6 @@
 """`midas backtest`: judge forecasters out of sample, against each other and against costs."""
 
 import importlib.util
-import shlex
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,26 +12,23 @@ from midas_ray.errors import MidasError, UsageError
 from midas_ray.evaluate import outputs
 from midas_ray.evaluate.cross_validation import CombinatorialPlan, plan_combinatorial
 from midas_ray.evaluate.final_period import (
-    Opening,
     check_unopened,
     earlier_opening,
-    now_text,
     record_opening,
 )
 from midas_ray.evaluate.folds import Fit, FittedForecasts, FoldPlan, FoldResult, assemble, plan_final, plan_folds
 from midas_ray.evaluate.judge import Forecasts
 from midas_ray.evaluate.outcome import Conditions, FinalState, Outcome, conclude, data_used
+from midas_ray.evaluate.provenance import CODE, command_line
 from midas_ray.evaluate.trading.costs import fees_of
 from midas_ray.evaluate.verdict import reach
 from midas_ray.evaluate.walk_forward import fit_all, run_folds
 from midas_ray.forecast.baselines import TFT
 from midas_ray.forecast.parts import CUT_TO_THE_SHORTEST, absent_symbols
-from midas_ray.object_store import shown_uri
 from midas_ray.ray_session import ray_session
 from midas_ray.settings import DEFAULT_FINAL_SHARE, Backtest, NetworkSettings, TradingSettings
 from midas_ray.storage import Storage
 
-CODE = ("features", "dataset", "forecast", "forecast/baselines", "evaluate", "evaluate/trading")
 EXTRA = ("arch", "lightgbm", "scoringrules", "skfolio", "statsmodels")
 SHOWN_NETWORK = (
     "hidden_dim",
@@ -78,9 +73,12 @@ def backtest(settings: Backtest, fit: Fit | None = None) -> int:
         _judge_loaded(settings, settings.model, storage) if settings.model else _walk_forward(settings, storage, fit)
     )
     outcome = _conclude(judged)
-    outputs.write(outcome, place)
     if outcome.final.opened_now or outcome.final.period is None:
-        record_opening(storage, _opening(outcome))  # with --final-share 0 it has been looked at all the same
+        # With --final-share 0 it has been looked at all the same. On record before anybody can see the scores.
+        last_us = int(outcome.forecasts.ts_us.max()) + outcome.conditions.output_length * outcome.panel.bucket_us
+        skill = {name: float(over.pooled.value) for name, over in outcome.scores.skill.items()}
+        record_opening(storage, outcome.panel, outcome.final.period, last_us, outcome.data.code_version, skill)
+    outputs.write(outcome, place)
     verdict = reach(outcome)
     out.print(verdict.sentence)
     out.print(f"report  {place.shown('.html')}")
@@ -129,18 +127,6 @@ def _network_of(settings: Backtest) -> NetworkSettings:
     return NetworkSettings.model_construct(**{name: getattr(settings, name) for name in NetworkSettings.model_fields})
 
 
-def _command() -> str:
-    """How this judgement was asked for, without the credentials that an address may hold."""
-    if Path(sys.argv[0]).name != "midas":
-        return "midas backtest"
-    return shlex.join(["midas", *(_without_credentials(word) for word in sys.argv[1:])])
-
-
-def _without_credentials(word: str) -> str:
-    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    return f"{flag}{equals}{shown_uri(value)}"
-
-
 def _conditions(settings: Backtest, network: dict[str, float | int | str | None], **values: object) -> Conditions:
     # Its own fields alone: DATA_DIR may hold credentials, and all of this is written into the report.
     trading = TradingSettings.model_construct(
@@ -157,7 +143,7 @@ def _conditions(settings: Backtest, network: dict[str, float | int | str | None]
         "cross_validation": settings.cross_validation,
         "trading": trading,
         "trials": settings.trials,
-        "command": _command(),
+        "command": command_line(),
     }
     return Conditions(**{**shared, **values})  # type: ignore[arg-type]
 
@@ -276,20 +262,3 @@ def _fit_baselines(
 ) -> list[FittedForecasts]:
     with ray_session(settings):
         return fit_all(panel, [plan], network, names, 1, gpus=0, done=lambda *_: None)[plan.number]
-
-
-def _opening(outcome: Outcome) -> Opening:
-    period = outcome.final.period or final_period(outcome.panel, DEFAULT_FINAL_SHARE, None)
-    first_us = int(outcome.forecasts.ts_us.min()) if period is None else period.first_us
-    return Opening(
-        venue=outcome.panel.venue,
-        symbols=outcome.panel.symbols,
-        first_us=first_us,
-        last_us=int(outcome.forecasts.ts_us.max()) + outcome.conditions.output_length * outcome.panel.bucket_us,
-        opened_at=now_text(),
-        command=outcome.conditions.command,
-        data_digest=outcome.data.digest,
-        code_version=outcome.data.code_version,
-        pooled_skill={name: float(over.pooled.value) for name, over in outcome.scores.skill.items()},
-        again=outcome.final.earlier is not None,
-    )

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midas_ray.dataset.panel import Panel
-from midas_ray.evaluate.judge import Forecasts, reported
+from midas_ray.evaluate.judge import Forecasts
+from midas_ray.forecast.scores import reported
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midas_ray.errors import TooFewRowsError
+from midas_ray.forecast.scores import reported
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -41,7 +42,7 @@ The paper's 0.005 at every horizon cost 2 % of the pinball loss on 30 days of ba
 
 def width_bps(forecast_nHQ: Float, quantiles_Q: Float) -> Float:
     """(n, H) P10 to P90 of a forecast, never 0."""
-    low, high = (int(np.argmin(np.abs(quantiles_Q - tau))) for tau in (0.1, 0.9))
+    low, _, high = reported(quantiles_Q)
     return np.maximum(forecast_nHQ[:, :, high] - forecast_nHQ[:, :, low], _LEAST_WIDTH_BPS)
 
 

@@ -13,7 +13,7 @@ from midas_ray.dataset.panel import FloatArray, IntArray, Panel
 from midas_ray.dataset.windows import targets_bps
 from midas_ray.forecast.baselines.trailing import trailing_quantiles_bps
 from midas_ray.forecast.forecaster import Forecaster
-from midas_ray.forecast.scores import inside, pinball_loss_bps
+from midas_ray.forecast.scores import inside, pinball_loss_bps, reported
 
 BASELINE_WINDOW = 1440
 """Realised returns whose empirical quantiles, about zero, are the baseline."""
@@ -47,7 +47,7 @@ class Judgement:
 
     def _coverage(self, forecast_wHQ: FloatArray) -> float:
         """Share of outcomes from P10 to P90."""
-        low, high = (self.quantiles.index(tau) for tau in (0.1, 0.9))
+        low, _, high = reported(self.quantiles)
         return float(inside(self.actual_wH, forecast_wHQ[:, :, [low, high]]).mean())
 
     def metrics(self, panel: Panel) -> dict[str, Any]:

@@ -3,11 +3,25 @@
 Legend: n origins, H horizons, Q quantiles. Returns and losses in bps of the price at the origin.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from midas_ray.settings import REPORTED_QUANTILES
+
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
+
+
+def reported(quantiles: Sequence[float] | Float) -> tuple[int, int, int]:
+    """Positions of P10, P50 and P90. Raises ValueError where one is not among the quantiles."""
+    taus = np.asarray(quantiles)
+    found = [np.flatnonzero(np.isclose(taus, tau)) for tau in REPORTED_QUANTILES]
+    if not all(len(at) for at in found):
+        raise ValueError(f"expected {REPORTED_QUANTILES} among the quantiles, got {taus.tolist()}")
+    low, middle, high = (int(at[0]) for at in found)
+    return low, middle, high
 
 
 def pinball_loss_bps(actual_nH: Float, forecast_nHQ: Float, quantiles_Q: Float) -> Float:
@@ -43,7 +57,7 @@ def weighted_interval_score_bps(actual_nH: Float, forecast_nHQ: Float, quantiles
     mirrored = [k for k, tau in enumerate(quantiles_Q) if tau < 0.5 and np.isclose(quantiles_Q, 1 - tau).any()]
     lower = forecast_nHQ[:, :, mirrored]
     upper = forecast_nHQ[:, :, [int(np.argmin(np.abs(quantiles_Q - (1 - quantiles_Q[k])))) for k in mirrored]]
-    median = forecast_nHQ[:, :, int(np.argmin(np.abs(quantiles_Q - 0.5)))]
+    median = forecast_nHQ[:, :, reported(quantiles_Q)[1]]
     result: Float = weighted_interval_score(actual_nH, median, lower, upper, 2 * quantiles_Q[mirrored])
     return result
 

@@ -10,10 +10,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from midas_ray.code_version import code_version
 from midas_ray.console import out
 from midas_ray.dataset.final_period import final_period
 from midas_ray.dataset.panel import load_panel
 from midas_ray.errors import UsageError
+from midas_ray.evaluate.final_period import record_opening
+from midas_ray.evaluate.provenance import CODE
 from midas_ray.forecast.model_folder import PROMOTED, check_folder, point
 from midas_ray.registry.entries import Entry, read_entry, runs
 from midas_ray.settings import Models
@@ -107,10 +110,14 @@ def _compare(values: Models, model_dir: Path) -> int:
     chosen = tuple(symbol for symbol in shared if not values.symbols or symbol in values.symbols)
     if not chosen:
         raise UsageError(f"midas models compare: expected a symbol of both models, found {', '.join(shared) or 'none'}")
-    panel = load_panel(Storage.of(values), entries[0].venue, chosen)
-    found = compare(panel, loaded, final_period(panel, values.final_share, values.final_from))
+    storage = Storage.of(values)
+    panel = load_panel(storage, entries[0].venue, chosen)
+    final = final_period(panel, values.final_share, values.final_from)
+    found = compare(panel, loaded, final)
     first, second = found.names
     pooled = found.scores.skill[second].pooled
+    if final is None:
+        record_opening(storage, panel, None, found.last_us, code_version(*CODE), {second: float(pooled.value)})
     report: dict[str, Any] = {
         "symbols": list(chosen),
         "windows": found.scores.n_origins,

@@ -12,7 +12,8 @@ import pytest
 from midas_ray import cli
 from midas_ray.errors import MidasError, TooFewRowsError, UsageError
 from midas_ray.evaluate.folds import plan_folds
-from midas_ray.evaluate.run import _command, backtest
+from midas_ray.evaluate.provenance import command_line
+from midas_ray.evaluate.run import backtest
 from midas_ray.evaluate.walk_forward import run_folds
 from midas_ray.settings import Backtest, NetworkSettings
 from midas_ray.storage import Storage
@@ -221,4 +222,4 @@ def test_the_command_in_a_report_holds_no_credentials(monkeypatch: pytest.Monkey
         "--folds=4",
     ]
     monkeypatch.setattr("sys.argv", words)
-    assert _command() == "midas backtest --data-dir s3://bucket/p --data-dir=s3://b --folds=4"
+    assert command_line() == "midas backtest --data-dir s3://bucket/p --data-dir=s3://b --folds=4"

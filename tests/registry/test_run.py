@@ -73,6 +73,17 @@ def test_compare_is_paired_and_on_unseen_rows(folder: Path, capsys: Capsys) -> N
     assert "tft-1 over tft-2: skill " in capsys.readouterr().out
 
 
+def test_a_comparison_on_everything_counts_as_having_looked(folder: Path, capsys: Capsys) -> None:
+    record = folder / "data" / ".midas" / "final_period.json"
+    assert models(folder, "compare", "tft-1", "tft-2") == 0
+    assert not record.exists()
+    assert models(folder, "compare", "tft-1", "tft-2", "--final-share", "0", "--json") == 0
+    (looked,) = json.loads(record.read_text())
+    found = json.loads(capsys.readouterr().out.partition("windows after both training ends\n")[2])
+    assert looked["pooled_skill"] == {"tft-2": pytest.approx(found["skill_of_first"][0])}
+    assert looked["last_us"] > looked["first_us"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

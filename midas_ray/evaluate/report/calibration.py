@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from midas_ray.evaluate.judge import ADAPTIVE, CALIBRATED, FORMS, RAW, REGIMES, delivered_form, reported
+from midas_ray.evaluate.judge import ADAPTIVE, CALIBRATED, FORMS, RAW, REGIMES, delivered_form
 from midas_ray.evaluate.outcome import Outcome
 from midas_ray.evaluate.report.skill import ahead
 from midas_ray.evaluate.report.style import (
@@ -18,6 +18,7 @@ from midas_ray.evaluate.report.style import (
     typeset,
 )
 from midas_ray.evaluate.significance import Estimates
+from midas_ray.forecast.scores import reported
 from midas_ray.page import Cell, Colour, Page, Table
 
 NOMINAL = 0.8

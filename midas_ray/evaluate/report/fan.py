@@ -5,10 +5,10 @@ from datetime import datetime
 import numpy as np
 import plotly.graph_objects as go
 
-from midas_ray.evaluate.judge import reported
 from midas_ray.evaluate.outcome import Outcome
 from midas_ray.evaluate.report.style import duration_name, moment, moments, number, plain, quantile_name, shade
 from midas_ray.evaluate.stretch import Overview, Stretch, overview, representative
+from midas_ray.forecast.scores import reported
 from midas_ray.page import Colour, Page
 
 BAND_ALPHA = (0.10, 0.16, 0.24)

@@ -3,7 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from midas_ray.evaluate.judge import Scores, reported
+from midas_ray.evaluate.judge import Scores
 from midas_ray.evaluate.outcome import Outcome
 from midas_ray.evaluate.report.style import (
     COLOURS,
@@ -25,6 +25,7 @@ from midas_ray.evaluate.report.style import (
     with_p,
 )
 from midas_ray.evaluate.verdict import SIGNIFICANT, beaten, capital, strongest
+from midas_ray.forecast.scores import reported
 from midas_ray.page import Cell, Colour, Interval, Page, Table
 
 

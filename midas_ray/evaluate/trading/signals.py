@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from midas_ray.forecast.scores import reported
 from midas_ray.settings import TradingSettings
 
 Float = NDArray[np.float64]
@@ -63,8 +64,9 @@ def probability_above(forecast_nQ: Float, quantiles_Q: Float, level_n: Float) ->
 def decide(forecast_nQ: Float, quantiles_Q: Float, cost_n: Float, settings: TradingSettings) -> Signals:
     """Decisions on forecasts of the last horizon, given each round trip's cost; none where the cost is NaN."""
     hurdle = cost_n + settings.threshold_bps + _ROUNDING_BPS
+    low, middle, high = reported(quantiles_Q)
     if settings.rule == "median":
-        expected = forecast_nQ[:, int(np.argmin(np.abs(quantiles_Q - 0.5)))]
+        expected = forecast_nQ[:, middle]
         wanted = np.abs(expected) > hurdle
         return Signals(np.where(wanted, np.sign(expected), 0).astype(np.int64), np.where(wanted, 1.0, 0.0), expected)
     expected = mean_bps(forecast_nQ, quantiles_Q)
@@ -75,7 +77,6 @@ def decide(forecast_nQ: Float, quantiles_Q: Float, cost_n: Float, settings: Trad
     up = probability_above(forecast_nQ[at], quantiles_Q, hurdle[at])
     down = 1 - probability_above(forecast_nQ[at], quantiles_Q, -hurdle[at])
     likely[at] = np.where(side[at] > 0, up, down) >= settings.min_probability
-    low, high = (forecast_nQ[:, int(np.argmin(np.abs(quantiles_Q - tau)))] for tau in (0.1, 0.9))
-    half_width = np.maximum((high - low) / 2, 1e-9)
+    half_width = np.maximum((forecast_nQ[:, high] - forecast_nQ[:, low]) / 2, 1e-9)
     size = np.clip((np.abs(expected) - hurdle) / half_width, 0, 1)
     return Signals(np.where(likely, side, 0), np.where(likely, size, 0.0), expected)

@@ -70,7 +70,7 @@ class LinearQuantiles:
     @property
     def note(self) -> str:
         components = 0 if self.reduction is None else self.reduction.n_components_
-        return f"volatilities and {components} principal components"
+        return f"volatilities and {components} principal component{'' if components == 1 else 's'}"
 
     def predict(self, panel: Panel, origins: Int) -> Float:
         """(n, H, Q), bps, sorted."""

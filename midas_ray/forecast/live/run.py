@@ -15,6 +15,7 @@ from midas_ray.forecast.live.models import ModelInUse
 from midas_ray.forecast.live.record import ForecastLine
 from midas_ray.forecast.live.session import ForecastSession
 from midas_ray.forecast.live.source import open_source
+from midas_ray.forecast.scores import reported
 from midas_ray.live.features import POLL_S
 from midas_ray.storage import Storage
 
@@ -152,7 +153,7 @@ class Tally:
 
 def line_of(line: ForecastLine) -> str:
     """One short line: origin, symbol, price, and P10, P50, P90 of the next and of the last bucket, in bps."""
-    positions = [int(np.argmin(np.abs(np.array(line.quantiles) - tau))) for tau in (0.1, 0.5, 0.9)]
+    positions = reported(line.quantiles)
 
     def band(horizon: int) -> str:
         return " ".join(f"{line.value_bps[horizon][position]:+.2f}" for position in positions)

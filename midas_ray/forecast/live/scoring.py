@@ -5,7 +5,7 @@ import numpy as np
 from midas_ray.dataset.panel import Panel
 from midas_ray.forecast.baselines.trailing import trailing_quantiles_bps
 from midas_ray.forecast.live.record import ForecastLine, ScoreLine, iso
-from midas_ray.forecast.scores import inside, pinball_loss_bps
+from midas_ray.forecast.scores import inside, pinball_loss_bps, reported
 
 BASELINE_WINDOW = 480
 """Realised returns of the trailing baseline, as much as the history holds at any time."""
@@ -22,7 +22,7 @@ def score(panel: Panel, line: ForecastLine, row: int) -> ScoreLine | None:
         return None
     taus = np.array(line.quantiles)
     forecast = np.array(line.value_bps)[None]
-    low, high = (int(np.argmin(np.abs(taus - tau))) for tau in (0.1, 0.9))
+    low, _, high = reported(taus)
     baseline = trailing_quantiles_bps(panel, np.array([row]), horizons, taus, BASELINE_WINDOW)
     known = np.isfinite(baseline).all()
     return ScoreLine(
