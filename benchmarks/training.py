@@ -29,7 +29,8 @@ from midas_ray.forecast.batches import RELATIVE_TIME, InOrder, WindowSet, batch_
 from midas_ray.forecast.fitting import quiet_lightning
 from midas_ray.forecast.network import Architecture, QuantileForecaster, options_of
 from midas_ray.forecast.transformer import WindowTransformer
-from midas_ray.settings import DEFAULT_QUANTILES, NetworkSettings
+from midas_ray.setting_values import DEFAULT_QUANTILES
+from midas_ray.settings import NetworkSettings
 from tests.dataset.synthetic import synthetic_panel
 from tests.forecast.stock import STOCK_RELATIVE_TIME, stock_data_set
 

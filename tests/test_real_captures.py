@@ -27,7 +27,8 @@ from midas_ray.importers.run import import_archives
 from midas_ray.reconstruct.plan import hour_keys, plan_tasks, raw_files
 from midas_ray.reconstruct.reader import BlockReader
 from midas_ray.reconstruct.task import reconstruct_hours
-from midas_ray.settings import BookSettings, Import, VenueName
+from midas_ray.setting_values import VenueName
+from midas_ray.settings import BookSettings, Import
 from midas_ray.storage import Storage
 from midas_ray.venues import get_venue
 from midas_ray.venues.base import Venue, frame_message

@@ -15,7 +15,8 @@ from midas_ray.capture.session import check_start, local_root
 from midas_ray.capture.status_table import DONE, healths_of, print_status
 from midas_ray.capture.upload import seal_abandoned, upload_rest, waiting
 from midas_ray.errors import UsageError
-from midas_ray.settings import Collect, Down, Status, Up, top_count
+from midas_ray.setting_values import top_count
+from midas_ray.settings import Collect, Down, Status, Up
 from midas_ray.storage import Storage
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from midas_ray.capture.rest import RestClient
 from midas_ray.errors import UsageError
-from midas_ray.settings import Collect, MidasSettings, top_count
+from midas_ray.setting_values import top_count
+from midas_ray.settings import Collect, MidasSettings
 from midas_ray.storage import Storage
 from midas_ray.venues import get_venue
 

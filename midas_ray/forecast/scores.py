@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from midas_ray.settings import REPORTED_QUANTILES
+from midas_ray.setting_values import REPORTED_QUANTILES
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]

@@ -11,7 +11,8 @@ from midas_ray.retention.choose import Choice, Limits, choose
 from midas_ray.retention.models import model_needs
 from midas_ray.retention.needs import clean_needs, growing_needs, live_needs, made_from, raw_needs
 from midas_ray.retention.units import Key, Need, Unit, list_units
-from midas_ray.settings import RETENTION_TABLES, CleanData
+from midas_ray.setting_values import RETENTION_TABLES
+from midas_ray.settings import CleanData
 from midas_ray.storage import Storage
 
 RELEASED_BY = "--delete-unfinished (what stages need) and --delete-model-data delete these too"

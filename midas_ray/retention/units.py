@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from midas_ray.features.store import TABLE as STATISTICS
 from midas_ray.importers.vision.notes import FOLDER as NOTES
 from midas_ray.live.record import TABLE as LIVE
-from midas_ray.settings import RETENTION_TABLES
+from midas_ray.setting_values import RETENTION_TABLES
 from midas_ray.stats_read import CLEAN_TABLES
 from midas_ray.storage import Partition, Storage
 

@@ -5,7 +5,8 @@ from aiohttp import web
 
 from midas_ray.capture.session import check_start
 from midas_ray.errors import UnknownSymbolError, UsageError
-from midas_ray.settings import Collect, Features, MidasSettings, Simulate, Up, parse_settings, top_count
+from midas_ray.setting_values import top_count
+from midas_ray.settings import Collect, Features, MidasSettings, Simulate, Up, parse_settings
 from midas_ray.venues import get_venue
 from tests.capture.test_rest import listing, serving
 

@@ -7,7 +7,8 @@ import pytest
 
 from midas_ray import __version__, settings
 from midas_ray.cli import COMMANDS, main
-from midas_ray.settings import Collect, Reconstruct, parse_duration_s, parse_settings
+from midas_ray.setting_values import parse_duration_s
+from midas_ray.settings import Collect, Reconstruct, parse_settings
 
 WRONG = [
     (["collect", "--nonsense", "1"], "midas collect: unrecognized arguments: --nonsense 1"),

@@ -14,7 +14,7 @@ from midas_ray.forecast.forecaster import Forecaster
 from midas_ray.forecast.progress import TrainingProgress
 from midas_ray.forecast.scores import pinball_loss_bps
 from midas_ray.forecast.training_set import Schedule, new_module, prepare
-from midas_ray.settings import REPORTED_QUANTILES as QUANTILES
+from midas_ray.setting_values import REPORTED_QUANTILES as QUANTILES
 from tests.dataset.synthetic import rebuilt, synthetic_panel, with_nulls
 from tests.forecast.planted import COLUMNS, HORIZON, planted_panel, small_network, split_of
 

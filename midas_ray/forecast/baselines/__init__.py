@@ -5,6 +5,6 @@ is known. All are causal: at origin t they read rows up to t alone, and what is 
 """
 
 from midas_ray.forecast.baselines.task import BASELINES, LEARNED, TFT, Forecasting, Task, fit_baseline
-from midas_ray.settings import FORECASTERS
+from midas_ray.setting_values import FORECASTERS
 
 __all__ = ["BASELINES", "FORECASTERS", "LEARNED", "TFT", "Forecasting", "Task", "fit_baseline"]

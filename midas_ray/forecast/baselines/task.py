@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from midas_ray.dataset.panel import Panel
 from midas_ray.dataset.windows import targets_bps
-from midas_ray.settings import FORECASTERS
+from midas_ray.setting_values import FORECASTERS
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
