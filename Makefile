@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt tests/s3-server.txt
 		echo "make setup: this Python has no venv module; install it (Debian: apt install python3-venv)" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the pinned packages into $(VENV) (about two minutes)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,eval]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,eval,cloud]'
 	@rm -rf $(VENV)/s3-server
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/s3-server -r tests/s3-server.txt
 	@touch $@
