@@ -1,0 +1,8 @@
+"""A fake Vast.ai: the real API's calls, states, delays, limits and failures, scripted, for tests and to try out.
+
+`running_fake()` serves it from a thread; `midas vast fake` in a process of its own.
+"""
+
+from midas_ray.cloud.fake.machines import Machines, NoMachines
+
+__all__ = ["Machines", "NoMachines"]
