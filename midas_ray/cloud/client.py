@@ -88,7 +88,7 @@ class VastClient:
         onstart: str,
         bid_price: float | None,
     ) -> int:
-        """Rent an offer; gives the instance's id. `label` must be new: a lost answer is looked up by it, never repeated.
+        """Rent an offer; gives the instance's id. `label` must be new: a lost answer is looked up by it, not repeated.
 
         `bid_price`: $ an hour without the disk; None = on demand. Raises OfferGoneError, NoCreditError, RefusedError,
         CreateUnknownError (an instance may exist), RateLimitedError and UnavailableError (none does).
