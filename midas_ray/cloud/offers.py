@@ -22,7 +22,7 @@ class OfferQuery:
     gpu_names: tuple[str, ...] = ()
     """Vast's names, `RTX 4090` (or `RTX_4090`); empty = any."""
     num_gpus: int = 1
-    """Exactly so many on the instance."""
+    """Exactly so many on the instance; 0 = any number."""
     min_gpu_ram_gb: float = 0.0
     """VRAM of each GPU, nominal GB."""
     min_reliability: float = 0.0
@@ -54,7 +54,7 @@ def gpu_key(name: str) -> str:
 
 
 class _Condition(NamedTuple):
-    """One thing that a query asks: whether an offer has it, and what to change in the query for an offer that has not."""
+    """One thing that a query asks: whether an offer has it, and what to change in the query where it has not."""
 
     name: str
     met: Callable[[Offer, OfferQuery], bool]
@@ -100,7 +100,7 @@ def _up(price: float) -> str:
 
 CONDITIONS = (
     _Condition("gpu_names", _has_gpu, lambda offer, _: f"gpu_names that take {offer.gpu_name}"),
-    _Condition("num_gpus", lambda o, q: o.num_gpus == q.num_gpus, lambda o, _: f"num_gpus {o.num_gpus}"),
+    _Condition("num_gpus", lambda o, q: q.num_gpus in (0, o.num_gpus), lambda o, _: f"num_gpus {o.num_gpus}"),
     _Condition("min_gpu_ram_gb", _has_vram, lambda o, _: f"min_gpu_ram_gb lowered to {o.gpu_ram_gb}"),
     _least("min_reliability", lambda offer: offer.reliability),
     _least("min_inet_down_mbps", lambda offer: offer.inet_down_mbps),
@@ -176,8 +176,7 @@ def to_search(query: OfferQuery) -> dict[str, Any]:
 def relaxations(query: OfferQuery) -> tuple[OfferQuery, OfferQuery]:
     """What to search to be able to say `why_none`: the same GPUs with all else open, and any GPU with all else kept.
 
-    Two, because the API gives the 64 cheapest: with everything open these would be small cards alone. `num_gpus` 0 =
-    any number, in a search only.
+    Two, because the API gives the 64 cheapest: with everything open these would be small cards alone.
     """
     same_gpus = OfferQuery(
         gpu_names=query.gpu_names,
