@@ -51,7 +51,14 @@ class RateLimitedError(VastError):
 
 
 class UnavailableError(VastError):
-    """No answer from the API: timeout, 5xx, or no connection."""
+    """No answer from the API: timeout, 5xx, or no connection.
+
+    `maybe_done`: whether the call may have been carried out; not so where no connection came about.
+    """
+
+    def __init__(self, message: str, *, maybe_done: bool = True) -> None:
+        super().__init__(message)
+        self.maybe_done = maybe_done
 
 
 class CreateUnknownError(UnavailableError):
@@ -60,8 +67,8 @@ class CreateUnknownError(UnavailableError):
     `label`: what to look for, and to destroy should it appear.
     """
 
-    def __init__(self, message: str, label: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, label: str = "") -> None:
+        super().__init__(message, maybe_done=True)
         self.label = label
 
 
@@ -70,7 +77,15 @@ class MalformedAnswerError(VastError):
 
 
 class RefusedError(VastError):
-    """The API understood the call and refused it, with a reason: an argument is wrong."""
+    """The API understood the call and refused it, with a reason: an argument is wrong.
+
+    `status`: of HTTP, 0 where we refused before calling; `code`: Vast.ai's word for it, such as `invalid_args`.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
 
 
 class BudgetError(VastError):

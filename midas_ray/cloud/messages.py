@@ -39,7 +39,7 @@ class Offer(
     gpu_name: str
     num_gpus: int
     gpu_ram_mb: float
-    """VRAM of one GPU, MB: slightly under its nominal size."""
+    """Usable VRAM of one GPU, MB: up to 8 % under its nominal size."""
     cpu_cores: float = 0.0
     """Cores that come with the GPUs rented (a share of the machine's)."""
     cpu_ram_mb: float = 0.0
@@ -76,8 +76,8 @@ class Offer(
 
     @property
     def gpu_ram_gb(self) -> int:
-        """VRAM of one GPU at its nominal size: a 24 GB card lists 23,028 to 24,576 MB."""
-        return round(self.gpu_ram_mb / 1024 + 0.35)
+        """Usable VRAM of one GPU, GB."""
+        return round(self.gpu_ram_mb / 1024)
 
 
 class PortOnHost(msgspec.Struct, frozen=True, rename={"host_port": "HostPort"}):

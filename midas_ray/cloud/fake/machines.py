@@ -3,7 +3,8 @@
 from typing import Protocol
 
 PUBLIC_KEYS = "FAKE_VAST_PUBLIC_KEYS"
-"""In `env` of `start`: the account's public keys, one a line, for root's authorized_keys. Not shown to the container."""
+"""In `env` of `start`: the account's public keys, one a line, for root's authorized_keys.
+The container itself sees no such variable."""
 
 
 class Machines(Protocol):
@@ -20,7 +21,7 @@ class Machines(Protocol):
         ...
 
     async def stop(self, instance_id: int) -> None:
-        """End the machine and everything on it, at once, as a destroyed or dying host does; unknown or ended is fine."""
+        """End the machine and everything on it at once, as a dying host does; unknown or ended is fine."""
         ...
 
     async def close(self) -> None:
