@@ -56,6 +56,7 @@ class Fleet:
         self._lock = threading.RLock()
         self._listing: dict[int, Instance] = {}
         self._listed_at: float | None = None
+        self._compared_at: float | None = None
         self._tried_at = -LISTING_S
         self._looked_at = -LOOK_S
         self.answered_at: float | None = None
@@ -88,10 +89,11 @@ class Fleet:
     def poll(self) -> dict[str, Node]:
         """The nodes that are up or coming up, by id; after letting go of all others."""
         listing = self.listing()
-        listed_now = self._listed_at is not None and time.monotonic() - self._listed_at < LISTING_S
+        anew = self._compared_at != self._listed_at
+        self._compared_at = self._listed_at
         now = self._clock()
         with self.state.change() as state:
-            if listed_now:
+            if anew:
                 self._compare(state, listing, now)
             self._enforce(state, now)
             due = [end for end in state.ending.values() if end.done is None or now - end.done > AGAIN_S]

@@ -13,7 +13,7 @@ from midas_ray.cloud.fleet import Fleet, note, prefix
 from midas_ray.cloud.mesh import WORKER_SLOTS
 from midas_ray.cloud.messages import Offer
 from midas_ray.cloud.node_state import Node
-from midas_ray.cloud.offers import OfferQuery, rank, relaxed, why_none
+from midas_ray.cloud.offers import OfferQuery, rank, relaxations, why_none
 
 NO_OFFER_S = 30.0
 """Least time between two searches for a node type that found nothing."""
@@ -53,7 +53,8 @@ class Renter:
         query = query_of(wanted, self._caps.price_per_hour, state.excluded(self._fleet.now()))
         fitting = rank(self._fleet.client.search(query), query)
         if not fitting:
-            said = why_none(self._fleet.client.search(relaxed(query)), query)
+            others = [offer for wider in relaxations(query) for offer in self._fleet.client.search(wider)]
+            said = why_none(others, query)
             self._nothing_until[node_type] = (time.monotonic() + NO_OFFER_S, said)
             raise NoOfferError(said)
         for offer in fitting[:OFFERS_TRIED]:
