@@ -72,6 +72,8 @@ def _start_private(settings: RaySettings) -> None:
 
     # A local ray.init() would write a token file that later `ray start` picks up: see LOG.md.
     os.environ["RAY_AUTH_MODE"] = "disabled"
+    for name in ("RAY_gcs_storage", "RAY_gcs_storage_path"):  # in a worker of `midas up`'s head
+        os.environ.pop(name, None)
     ray.init(
         address="local",
         num_cpus=settings.num_cpus or os.cpu_count(),

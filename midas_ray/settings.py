@@ -367,6 +367,12 @@ class Up(Collect):
     """
 
     dashboard_port: int = Field(8265, ge=1, le=65535, description="port of the Ray dashboard on this machine")
+    autoscaling_config: str | None = Field(
+        None,
+        min_length=1,
+        description="Ray's cluster YAML, as `ray up` leaves it on the head: nodes are added and removed by it; a head "
+        "that runs with another one is started anew; empty = as before, at first without other nodes",
+    )
 
 
 class Down(FlagSettings):

@@ -16,7 +16,7 @@ from midas_ray.errors import DataError, UsageError
 from midas_ray.settings import Collect
 
 NAME_PREFIX = "collector:"
-NOT_SHARED = {"symbols", "data_dir", "spool_dir", "duration", "dashboard_port"}
+NOT_SHARED = {"symbols", "data_dir", "spool_dir", "duration", "dashboard_port", "autoscaling_config"}
 """Settings that are not a group's own."""
 
 

@@ -1,8 +1,9 @@
 """The Ray head node that `midas up` starts on this machine for a data folder, and only that one.
 
-Every socket of it listens on loopback only. Other Rays on the machine are left alone: its ports are any free ones, its
-session has a folder of its own, and its processes are found as one operating-system session, never by name. What is
-known of it stands in DATA_DIR/.midas/head.json.
+Every socket of it listens on loopback only. Other Rays on the machine are left alone: its session has a folder of its
+own, and its processes are found as one operating-system session, never by name. What is known of it stands in
+DATA_DIR/.midas/head.json; what the cluster knows (named actors, jobs, uploaded code) in DATA_DIR/.midas/gcs, so that a
+head that crashed comes back with it. `head_start` starts it.
 """
 
 import contextlib
@@ -10,26 +11,19 @@ import fcntl
 import os
 import shutil
 import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from midas_ray.capture.sessions import FOLDER_VARIABLE, SESSION_PREFIX, mark_session, remove_old_sessions
-from midas_ray.errors import MidasError, UsageError
+from midas_ray.capture import token
+from midas_ray.errors import MidasError
 
-LOOPBACK = "127.0.0.1"
-OBJECT_STORE_BYTES = 256 * 2**20
-START_TIMEOUT_S = 120.0
 SEAL_TIMEOUT_S = 20.0
 """How long a collector that did not answer may take to seal its journal after SIGTERM."""
 END_TIMEOUT_S = 3.0
 """How long Ray's own processes may take to end after SIGTERM; they hold nothing that is to be kept."""
-LEAST_PORT = 1024
 LONG_RUNNING = {
     "RAY_ROTATION_MAX_BYTES": str(16 * 2**20),
     "RAY_ROTATION_BACKUP_COUNT": "2",
@@ -44,18 +38,31 @@ class HeadError(MidasError):
     """The head node cannot be started, reached or ended."""
 
 
+class Autoscaling(msgspec.Struct, frozen=True, kw_only=True):
+    """What a head rents nodes by: Ray's configuration file, its content's digest, and what `ray up` says of this node
+    in the environment (which a restart by hand or at boot would lack)."""
+
+    config: str
+    digest: str
+    environment: dict[str, str] = {}
+
+
 class Head(msgspec.Struct, frozen=True, kw_only=True):
     """A head node.
 
     session_id: the operating-system session that all its processes share. temp_dir: Ray's session folder, by which its
-    processes are told from strangers that got the same session id after a reboot. symbols: with their venues, only in
-    what an older MIDAS wrote; they are in the plan now, see `desired`.
+    processes are told from strangers that got the same session id after a reboot. token_path: file of the token that it
+    asks for; None where it asks for none. versions: of what wrote its state. symbols: with their venues, only in what
+    an older MIDAS wrote; they are in the plan now, see `desired`.
     """
 
     gcs_address: str
     dashboard_url: str
     session_id: int
     temp_dir: str
+    token_path: str | None = None
+    autoscaling: Autoscaling | None = None
+    versions: str = ""
     symbols: dict[str, str] = {}
 
 
@@ -63,9 +70,8 @@ def ray_environment() -> None:
     """Set what the head and everything that joins it must agree on; call before the first `import ray`.
 
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 makes Ray keep to the loopback address on Linux too: otherwise `ray start`
-    listens on every interface, open to all who reach this machine. Token authentication is the environment's to choose.
+    listens on every interface, open to all who reach this machine. The token is another matter, see `token`.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     for name, value in LONG_RUNNING.items():
@@ -91,6 +97,11 @@ def pid_path(root: Path) -> Path:
     return root / ".midas" / "head.pid"
 
 
+def gcs_folder(root: Path) -> Path:
+    """Where the cluster's own state lies."""
+    return root / ".midas" / "gcs"
+
+
 def read_head(root: Path) -> Head | None:
     """What is recorded of this data folder's head, running or not; None where nothing is."""
     try:
@@ -113,6 +124,7 @@ def write_head(root: Path, head: Head) -> None:
 def processes(head: Head) -> list[Any]:
     """The head's processes (psutil), its workers among them; none where the session is gone."""
     ray_environment()
+    token.use_token(head.token_path)
     import ray  # noqa: F401 - puts the psutil it ships on the path
     import psutil  # type: ignore[import-untyped]  # isort: skip
 
@@ -127,7 +139,7 @@ def processes(head: Head) -> list[Any]:
 
 def is_running(head: Head) -> bool:
     """Whether its processes are there and its control store takes connections."""
-    if not any(_is_raylet(process) for process in processes(head)):
+    if not any(is_raylet(process) for process in processes(head)):
         return False
     host, _, port = head.gcs_address.rpartition(":")
     try:
@@ -137,95 +149,37 @@ def is_running(head: Head) -> bool:
     return True
 
 
-def check_port_free(port: int) -> None:
-    """Raises UsageError where something listens on `port` of the loopback address."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            raise UsageError(
-                f"--dashboard-port {port}: expected a free port, found it taken ({(error.strerror or '').lower()}); "
-                "choose another one"
-            ) from None
+def end_processes(head: Head) -> None:
+    """End the head's processes. Raises HeadError where one stays.
 
-
-def start_head(root: Path, dashboard_port: int) -> Head:
-    """Start a head node and record it. Raises UsageError for a port in use, HeadError where Ray does not come up."""
-    check_port_free(dashboard_port)
-    ray_environment()
-    # Socket paths have to fit into 107 bytes, so that the session lies right under /tmp.
-    remove_old_sessions(root)
-    temp_dir = tempfile.mkdtemp(prefix=SESSION_PREFIX, dir="/tmp")
-    command = [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head"),
-        *("--node-ip-address", LOOPBACK, "--port", "0", "--ray-client-server-port", str(_free_port())),
-        *("--dashboard-host", LOOPBACK, "--dashboard-port", str(dashboard_port), "--include-dashboard", "true"),
-        *("--dashboard-agent-listen-port", "0", "--dashboard-agent-grpc-port", "0"),
-        *("--runtime-env-agent-port", "0", "--metrics-export-port", "0"),
-        # Any free ports for workers: Ray's own range would refuse a dashboard port that lies in it.
-        *("--min-worker-port", "0", "--max-worker-port", "0"),
-        *("--temp-dir", temp_dir, "--object-store-memory", str(OBJECT_STORE_BYTES)),
-        *("--disable-usage-stats", "--log-style", "record", "--log-color", "false"),
-    ]
-    mark_session(Path(temp_dir), root)
-    log_path = root / "logs" / "ray-head.log"
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("wb") as log:
-        starter = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            cwd="/",
-            # A submitted job's `python` is then the one with MIDAS, also where its environment is not activated.
-            env=os.environ
-            | {FOLDER_VARIABLE: temp_dir}
-            | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
-        )
-    head = Head(
-        gcs_address="", dashboard_url=f"http://{LOOPBACK}:{dashboard_port}", session_id=starter.pid, temp_dir=temp_dir
-    )
-    try:
-        code = starter.wait(START_TIMEOUT_S)
-        if code != 0:
-            raise HeadError(f"the Ray head node did not start (exit code {code}); see {log_path}")
-        address = Path(temp_dir, "ray_current_cluster").read_text().strip()
-    except BaseException as error:
-        starter.kill()
-        stop_head(root, head)
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise HeadError(f"the Ray head node did not start within {START_TIMEOUT_S:.0f} s; see {log_path}") from None
-        raise
-    head = msgspec.structs.replace(head, gcs_address=address)
-    write_head(root, head)
-    _write_pid(root, head)
-    return head
-
-
-def _write_pid(root: Path, head: Head) -> None:
-    """For a supervisor: the process that ends when any part of the head does that the collectors need."""
-    for process in processes(head):
-        if _is_raylet(process):
-            pid_path(root).write_text(f"{process.pid}\n")
-
-
-def stop_head(root: Path, head: Head) -> None:
-    """End the head's processes and forget it. Workers get SIGTERM first, so that their journals are sealed."""
+    Collectors get SIGTERM first, so that their journals are sealed; the raylet before the control store, so that this
+    notes the node's end, and does not wait for it after a restart.
+    """
     ending = processes(head)
     _end([process for process in ending if _is_collector(process)], SEAL_TIMEOUT_S)
+    _end([process for process in ending if is_raylet(process)], END_TIMEOUT_S)
     _end(ending, END_TIMEOUT_S)
     left = processes(head)
     if left:
         pids = ", ".join(str(process.pid) for process in left)
         raise HeadError(f"the head node's processes did not end: {pids}; end them by hand")
+
+
+def stop_head(root: Path, head: Head) -> None:
+    """End the head's processes, and forget it and all that its cluster knew. Raises HeadError where one stays."""
+    end_processes(head)
+    forget_head(root, head)
+
+
+def forget_head(root: Path, head: Head) -> None:
+    """Remove what is known of a head whose processes have ended, and all that its cluster knew."""
     shutil.rmtree(head.temp_dir, ignore_errors=True)
+    shutil.rmtree(gcs_folder(root), ignore_errors=True)
     pid_path(root).unlink(missing_ok=True)
     _head_path(root).unlink(missing_ok=True)
 
 
-def _is_raylet(process: Any) -> bool:
+def is_raylet(process: Any) -> bool:
     """Without it nothing of the head works, and its other processes stay."""
     import psutil
 
@@ -259,18 +213,10 @@ def _end(ending: list[Any], timeout_s: float) -> None:
     psutil.wait_procs(alive, timeout=timeout_s)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        while True:
-            probe.bind((LOOPBACK, 0))
-            port: int = probe.getsockname()[1]
-            if port >= LEAST_PORT:
-                return port
-
-
 def connect(head: Head) -> None:
     """Make this process a driver of the head's cluster. Raises HeadError where it does not answer."""
     ray_environment()
+    token.use_token(head.token_path)
     import logging
 
     import ray

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from midas_ray import console
 from midas_ray.capture import head as head_node
+from midas_ray.capture import head_start
 from midas_ray.capture.answers import ask_all
 from midas_ray.capture.claim import check_unclaimed
 from midas_ray.capture.desired import read_plan, write_plan
 from midas_ray.capture.groups import Plan, add_symbols, pin, pinned, plan_up, remove_symbols, shared_settings
-from midas_ray.capture.head import Head, HeadError
+from midas_ray.capture.head import Autoscaling, Head, HeadError
 from midas_ray.capture.layout import check_layout
 from midas_ray.capture.session import check_start, local_root
 from midas_ray.capture.status_table import DONE, healths_of, print_status
@@ -29,19 +30,21 @@ def up(settings: Up) -> int:
         raise UsageError("--duration: a detached collector runs until midas down; use midas collect for a time")
     root, storage = local_root(settings), Storage.of(settings)
     check_layout(root)
-    asked = choose_symbols(root, settings)
+    config = settings.autoscaling_config
+    autoscaling = None if config is None else head_start.read_autoscaling(config)
+    asked = () if not settings.symbols else choose_symbols(root, settings)  # --symbols "" adds none
     if head_node.read_head(root) is None:  # else what a crashed head left may hold the port; it is ended below
         prepare(root, settings, asked, running=set())
-        head_node.check_port_free(settings.dashboard_port)
+        head_start.check_port_free(settings.dashboard_port)
     with head_node.head_lock(root):
         head = _running_head(root)
         running = set() if head is None else _running_groups(root)
         if head is None:
             _end_stale(root)
         plan, began = prepare(root, settings, asked, running)
-        if not storage.is_local:
+        if not storage.is_local and head is None:
             seal_abandoned(root)
-        head = head or _start_head(root, settings.dashboard_port)
+        head = _as_wanted(root, head, autoscaling, settings.dashboard_port)
         from midas_ray.capture.detached import apply_plan, wait_until_live
 
         apply_plan(root, plan, storage.store_address)
@@ -92,7 +95,7 @@ def status(settings: Status) -> int:
     print_status(healths, limits, root, left, as_json=settings.as_json)
     if not settings.as_json:
         _print_places(head, root, storage)
-    return 0 if healths and all(health.state in DONE for health in healths) else 1
+    return 0 if all(health.state in DONE for health in healths) else 1
 
 
 def _print_places(head: Head, root: Path, storage: Storage) -> None:
@@ -170,11 +173,21 @@ def _end_stale(root: Path) -> None:
     """End what a crash or a reboot left of a head."""
     head = head_node.read_head(root)
     if head is not None:
-        head_node.stop_head(root, head)
+        head_node.end_processes(head)
 
 
-def _start_head(root: Path, dashboard_port: int) -> Head:
-    head = head_node.start_head(root, dashboard_port)
+def _as_wanted(root: Path, head: Head | None, autoscaling: Autoscaling | None, dashboard_port: int) -> Head:
+    """The head that runs, or a new one in the place of one that crashed, or of one with another configuration. This
+    process has joined it."""
+    before = head_node.read_head(root)  # ended, where none runs
+    wanted = head_start.taken_over(autoscaling, None if before is None else before.autoscaling)
+    if head is not None:
+        if autoscaling is None or wanted == head.autoscaling:
+            return head
+        console.out.print("another cluster configuration: the head node is started anew")
+        _stop_collectors(head)
+        head_node.end_processes(head)
+    head = head_start.start_head(root, dashboard_port, wanted, before)
     head_node.connect(head)
     return head
 

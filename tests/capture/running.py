@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import io
+import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,12 @@ from midas_ray.venues import Venue, get_venue
 from midas_ray.venues.base import frame_address
 from midas_ray.venues.messages import DepthUpdate, Level
 
+SETTINGS = ("SYMBOLS", "SYMBOL", "DATA_DIR")
+PLAIN_ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name not in SETTINGS and not name.startswith("RAY_")
+}
+"""What a user has who set nothing, but that no token is written to the home folder of who runs the tests."""
+PLAIN_ENVIRONMENT["RAY_AUTH_TOKEN_PATH"] = str(Path(tempfile.gettempdir()) / f"midas-test-token-{os.getuid()}")
 MIDAS = str(Path(sys.executable).with_name("midas"))
 Book = tuple[list[Level], list[Level]]
 

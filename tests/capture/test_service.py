@@ -21,9 +21,7 @@ from midas_ray.capture.service import choose_symbols, prepare
 from midas_ray.cli import main
 from midas_ray.settings import Collect, Up
 from midas_ray.simulate.exchange import SimulatedExchange
-from tests.capture.running import MIDAS, journals, raw_lines
-
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+from tests.capture.running import MIDAS, PLAIN_ENVIRONMENT, journals, raw_lines
 
 
 @pytest.fixture
@@ -46,7 +44,9 @@ def exchange_url() -> Iterator[str]:
 
 
 def _midas(*arguments: str) -> tuple[int, str, str]:
-    run = subprocess.run([MIDAS, *arguments], capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False)
+    run = subprocess.run(
+        [MIDAS, *arguments], capture_output=True, text=True, env=PLAIN_ENVIRONMENT, timeout=120, check=False
+    )
     return run.returncode, run.stdout, run.stderr
 
 

@@ -26,6 +26,7 @@ from tests.capture.running import journals, raw_lines
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+ENVIRONMENT["RAY_AUTH_MODE"] = "disabled"
 LIMIT_S = 90.0
 ANSWER_BYTES = 2**26
 SYMBOLS = ("btcusdt", "ethusdt", "solusdt")

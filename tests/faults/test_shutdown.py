@@ -16,14 +16,9 @@ import pytest_asyncio
 from midas_ray.capture.claim import check_unclaimed, claim_symbol
 from midas_ray.capture.head import processes, read_head
 from midas_ray.errors import UsageError
-from tests.capture.running import MIDAS, journals, raw_lines, until
+from tests.capture.running import MIDAS, PLAIN_ENVIRONMENT, journals, raw_lines, until
 from tests.faults.witness import WitnessExchange
 
-ENVIRONMENT = {
-    name: value
-    for name, value in os.environ.items()
-    if name not in ("SYMBOLS", "SYMBOL", "DATA_DIR") and not name.startswith("RAY_")
-}
 FRAMES = 600
 CLAIMED = "binance-futures", "btcusdt"
 LIMIT_S = 90.0
@@ -37,7 +32,7 @@ async def exchange() -> AsyncIterator[WitnessExchange]:
 
 async def _midas(*arguments: str) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(MIDAS, *arguments, stdout=pipe, stderr=pipe, env=ENVIRONMENT)
+    return await asyncio.create_subprocess_exec(MIDAS, *arguments, stdout=pipe, stderr=pipe, env=PLAIN_ENVIRONMENT)
 
 
 async def _ended(process: asyncio.subprocess.Process) -> tuple[int, str, str]:
