@@ -2,7 +2,6 @@
 
 import copy
 import os
-import secrets
 import stat
 import uuid
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from typing import Any
 
 from packaging.version import Version
 
+from midas_ray.capture.token import ensure_token
 from midas_ray.cloud.api_key import read_api_key
 from midas_ray.cloud.cluster_config import RENTED_HEAD, check_cluster, cluster_id
 from midas_ray.cloud.node_state import ROOT
@@ -43,7 +43,7 @@ def prepared(config: dict[str, Any]) -> dict[str, Any]:
     config["provider"]["vast_url"] = os.environ.get("VAST_URL") or provider.vast_url
     api_key = read_api_key(Path(HEAD_KEY).expanduser() if provider.on_head else Path("~/.config/vastai/vast_api_key"))
     config["auth"]["ssh_private_key"] = str(key)
-    config["file_mounts"] = {**config.get("file_mounts", {}), TOKEN: str(_token())}
+    config["file_mounts"] = {**config.get("file_mounts", {}), TOKEN: str(ensure_token())}
     if provider.head != RENTED_HEAD:
         config["file_mounts"][HEAD_KEY] = str(_private_file(identity, "vast_api_key", api_key))
     return config
@@ -95,15 +95,6 @@ def _check_ssh_key(auth: dict[str, Any]) -> Path:
     if mode & 0o077:
         raise UsageError(f"{path}: expected a key that only you can read (0600), found {mode:04o}; chmod 600 {path}")
     public_key(str(path))
-    return path
-
-
-def _token() -> Path:
-    """The cluster's token; made where there is none."""
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or TOKEN).expanduser()
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_private(path, secrets.token_hex(32))
     return path
 
 

@@ -1,8 +1,8 @@
 """Ray's node provider for Vast.ai: `provider: {type: external, module: midas_ray.cloud.provider.VastNodeProvider}`.
 
 Thin: what is rented, lost and owed is `fleet` and `renting`, the ports are `links`, what `ray up` copies is `launch`.
-Ray makes one on the laptop (`ray up`, `ray exec`, `ray down`) and one on the head, in the autoscaler. Only that one lets
-go of nodes by itself.
+Ray makes one on the laptop (`ray up`, `ray exec`, `ray down`) and one on the head, in the autoscaler. Only the head's
+lets go of nodes by itself.
 """
 
 import atexit
