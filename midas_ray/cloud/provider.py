@@ -110,7 +110,10 @@ class VastNodeProvider(NodeProvider):
 
     def non_terminated_nodes(self, tag_filters: dict[str, str]) -> list[str]:
         """Ids of the nodes that are up or coming up and carry these tags."""
-        nodes = self._turn() if self._on_head else self._known(self._fleet.listing())
+        if tag_filters.get(TAG_RAY_NODE_KIND) == NODE_KIND_HEAD and self.provider.head != RENTED_HEAD:
+            nodes: dict[str, Node] = {}  # the account need not be asked
+        else:
+            nodes = self._turn() if self._on_head else self._listed(fresh=False)
         tags = {node_id: node.tags for node_id, node in nodes.items()}
         head = self._head_tags()
         if head is not None:
@@ -123,7 +126,7 @@ class VastNodeProvider(NodeProvider):
 
     def nodes_for_teardown(self, tag_filters: dict[str, str]) -> list[str]:
         """For `ray down`: as the account says now, not as this machine remembers it."""
-        nodes = self._known(self._fleet.listing(fresh=True))
+        nodes = self._listed(fresh=True)
         ids = [i for i, node in nodes.items() if all(node.tags.get(n) == value for n, value in tag_filters.items())]
         head = self._head_tags()
         if head is not None and tag_filters.get(TAG_RAY_NODE_KIND) == NODE_KIND_HEAD:
@@ -142,8 +145,15 @@ class VastNodeProvider(NodeProvider):
         publish(self._fleet, self._links)
         return nodes
 
-    def _known(self, listing: dict[int, Any]) -> dict[str, Node]:
-        """For the laptop: what carries this cluster's label, with the tags that are remembered here."""
+    def _listed(self, fresh: bool) -> dict[str, Node]:
+        """For the laptop: what carries this cluster's label, with the tags that are remembered here.
+
+        Ends the command with one line where the account cannot be asked.
+        """
+        try:
+            listing = self._fleet.listing(fresh)
+        except MidasError as error:
+            _refuse(str(error))
         remembered = self._state.read().nodes
         found = {}
         for instance in listing.values():

@@ -1,4 +1,4 @@
-"""cluster.yaml and its variants: as they are shipped they are valid but for the head's address; what is wrong is said."""
+"""cluster.yaml and its variants: as shipped they are valid but for the head's address; what is wrong is said."""
 
 import copy
 from pathlib import Path
