@@ -10,22 +10,21 @@ repo=$(cd "$(dirname "$0")/.." && pwd)
 env=$HOME/midas-env
 say() { echo "node_setup ($role): $*" >&2; }
 
-if [ "$role" = worker ]; then
-    # Ray takes 127.0.0.1 in an address for this machine's address on the network: the head needs a name.
-    grep -q '[[:space:]]midas-head$' /etc/hosts || echo '127.0.0.1 midas-head' >> /etc/hosts
-fi
 chmod 600 ~/.ray/auth_token ~/.midas/vast_api_key 2>/dev/null || true
 
 want=${MIDAS_EXPECT_PYTHON:-3.11}
 fits() { "$1" "$repo/cluster/check_versions.py" "$repo" >/dev/null 2>&1; }
 is_python() { command -v "$1" >/dev/null && [ "$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" = "$want" ]; }
 
-link() { # an environment that only points to a Python which has everything
+use() { # an environment that only calls a Python which has everything
     mkdir -p "$env/bin"
     for name in python ray midas; do
         found=$(dirname "$1")/$name
         [ "$name" != python ] || found=$1
-        [ ! -x "$found" ] || ln -sfn "$found" "$env/bin/$name"
+        [ -x "$found" ] || continue
+        # Not a link: a Python is told its environment by the path it is called by.
+        printf '#!/bin/sh\nexec "%s" "$@"\n' "$found" > "$env/bin/$name"
+        chmod +x "$env/bin/$name"
     done
 }
 
@@ -35,7 +34,7 @@ if [ ! -x "$env/bin/python" ] || ! fits "$env/bin/python"; then
         candidate=$(command -v "$candidate")
         if fits "$candidate"; then
             say "all pinned packages are in $candidate"
-            link "$candidate"
+            use "$candidate"
             break
         fi
         base=${base:-$candidate}
@@ -61,8 +60,11 @@ if [ ! -x "$env/bin/python" ] || ! fits "$env/bin/python"; then
 fi
 "$env/bin/python" "$repo/cluster/check_versions.py" "$repo"
 if ! grep -q 'midas-env/bin' ~/.bashrc 2>/dev/null; then
-    # Before the line that ends .bashrc for shells without a terminal.
-    { echo 'export PATH=$HOME/midas-env/bin:$PATH RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0'; cat ~/.bashrc 2>/dev/null || true; } > ~/.bashrc.new
+    # At the top: what follows in a .bashrc is often for terminals alone. The head's Ray is at 127.0.0.1, which Ray's own
+    # commands take for this machine's address on the network unless told otherwise.
+    line='export PATH=$HOME/midas-env/bin:$PATH RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0'
+    [ "$role" = worker ] || line="$line RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0"
+    { echo "$line"; cat ~/.bashrc 2>/dev/null || true; } > ~/.bashrc.new
     mv ~/.bashrc.new ~/.bashrc
 fi
 say "ready: $("$env/bin/python" --version), Ray $("$env/bin/python" -c 'import importlib.metadata as m; print(m.version("ray"), "torch", m.version("torch"))')"

@@ -4,4 +4,4 @@ set -euo pipefail
 export PATH=$HOME/midas-env/bin:$PATH RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$HOME/.ray/auth_token RAY_USAGE_STATS_ENABLED=0
 ray stop --force >/dev/null 2>&1 || true # a Ray of an earlier head
 # shellcheck disable=SC2086 (several flags)
-exec ray start --address=midas-head:20100 $MIDAS_RAY_FLAGS --disable-usage-stats --log-style record --log-color false
+exec ray start --address="$MIDAS_HEAD_ADDRESS" $MIDAS_RAY_FLAGS --disable-usage-stats --log-style record --log-color false

@@ -15,7 +15,7 @@ from midas_ray.cloud import ssh
 from midas_ray.cloud.cluster_config import HeadAddress
 from midas_ray.cloud.errors import VastError
 from midas_ray.cloud.links import alias
-from midas_ray.cloud.mesh import Ports
+from midas_ray.cloud.mesh import HEAD_ADDRESS, Ports
 from midas_ray.cloud.node_state import Node
 
 RAY_STOP = "ray stop"
@@ -195,7 +195,7 @@ class NodeRunner(_PortRunner):
 def environment(node: Node) -> dict[str, str]:
     """What commands on a rented node find: its place in the mesh, and the versions it has to have."""
     return {
-        "MIDAS_SLOT": str(node.slot),
+        "MIDAS_HEAD_ADDRESS": HEAD_ADDRESS,
         "MIDAS_RAY_FLAGS": " ".join(Ports(node.slot).start_flags()),
         "MIDAS_EXPECT_PYTHON": ".".join(map(str, sys.version_info[:2])),
         "MIDAS_EXPECT_RAY": version("ray"),

@@ -12,9 +12,8 @@ ONSTART_LIMIT = 4048
 """Characters that the API takes."""
 
 _SCRIPT = r"""#!/bin/bash
-# Vast.ai keeps these for the container's first process alone.
-env | grep -E '^(CONTAINER_|VAST_)' > /etc/midas-instance && chmod 600 /etc/midas-instance
-cat > /root/.midas-dead-man <<'END'
+export HOME=${HOME:-/root}
+cat > "$HOME/.midas-dead-man" <<'END'
 #!/bin/bash
 up() { cut -d. -f1 /proc/uptime; }
 die() {
@@ -42,7 +41,7 @@ while :; do
 done
 END
 rm -f @BEAT@
-setsid nohup bash /root/.midas-dead-man >/root/.midas-dead-man.log 2>&1 </dev/null &
+setsid nohup bash "$HOME/.midas-dead-man" >"$HOME/.midas-dead-man.log" 2>&1 </dev/null &
 """
 
 

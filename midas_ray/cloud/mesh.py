@@ -9,9 +9,6 @@ listens on loopback alone for this address; for any other, 127.0.1.k included, i
 from dataclasses import dataclass
 
 LOOPBACK = "127.0.0.1"
-HEAD_HOST = "midas-head"
-"""Name of 127.0.0.1 in every node's /etc/hosts. Ray takes `127.0.0.1` and `localhost` in `--address` for this
-machine's address on the network, which is not where the head listens."""
 HEAD_SLOT = 1
 MOST_WORKERS = 16
 WORKER_SLOTS = range(HEAD_SLOT + 1, HEAD_SLOT + 1 + MOST_WORKERS)
@@ -80,6 +77,11 @@ class Ports:
             f"--metrics-export-port={self.metrics}",
             f"--worker-port-list={','.join(map(str, self.workers))}",
         ]
+
+
+HEAD_ADDRESS = f"[::ffff:{LOOPBACK}]:{Ports(HEAD_SLOT).gcs}"
+"""The head's control store, for `ray start --address`. Ray takes the spellings `127.0.0.1` and `localhost` for this
+machine's address on the network, where the head does not listen; a name would have gRPC ask a DNS server for it."""
 
 
 def forwards(slot: int) -> list[str]:
