@@ -161,7 +161,7 @@ def _drawn(draw: random.Random, number: int, model: Model, num_gpus: int) -> Ask
         cpu_cores=model.cores * num_gpus,
         cpu_ram=1024.0 * num_gpus * draw.choice((32, 48, 64)),
         disk_space=round(draw.uniform(150, 400) * (1 + num_gpus), 1),
-        reliability=round(min(0.9998, draw.uniform(0.985 if big else 0.93, 1.0)), 4),
+        reliability=round(max(0.9, 0.9998 - draw.expovariate(200 if big else 70)), 4),
         gpu_price=gpu_price,
         min_bid=round(gpu_price * draw.uniform(0.35, 0.6), 4),
         storage_cost=round(draw.uniform(0.05, 0.25), 3),

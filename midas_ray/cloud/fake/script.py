@@ -1,4 +1,4 @@
-"""What the fake does beside working: delays, limits and what goes wrong; in Python, or JSON over `POST /fake/script`."""
+"""What the fake does beside working: delays, limits and what goes wrong; in Python, or JSON to `POST /fake/script`."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
