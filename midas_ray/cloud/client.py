@@ -213,7 +213,7 @@ class VastClient:
                 return
             try:
                 body = {"ssh_key": public_key.strip()}
-                self._transport.call("ssh", "POST", "/api/v0/ssh/", body=body, repeatable=False)
+                self._transport.call("add_ssh", "POST", "/api/v0/ssh/", body=body, repeatable=False)
             except UnavailableError as error:
                 if last or not error.maybe_done:
                     raise

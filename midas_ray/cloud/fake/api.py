@@ -11,6 +11,8 @@ from midas_ray.cloud.fake.instance import FakeInstance
 from midas_ray.cloud.fake.search import BadSearchError
 from midas_ray.cloud.fake.world import World
 
+BY = web.RequestKey("by", str)
+"""Whose key a request came with: `account` or `instance`."""
 LIST_PAGE = 25
 LONGEST_LABEL = 60
 LONGEST_ONSTART = 4048
@@ -119,7 +121,7 @@ class Api:
         instance = self._find(request)
         if instance is None:
             return refused(404, "no_such_instance", f"Instance {request.match_info['id']} not found.")
-        self._world.destroy(instance, request["by"])
+        self._world.destroy(instance, request[BY])
         return web.json_response({"success": True})
 
     async def ssh_keys(self, _: web.Request) -> web.Response:

@@ -18,6 +18,7 @@ THRESHOLDS_S = {
     "label": 1.0,
     "destroy": 3.0,
     "ssh": 1.0,
+    "add_ssh": 1.0,
     "account": 1.0,
 }
 """The real API's minimum intervals by kind of call, s."""
@@ -43,7 +44,7 @@ class Failure:
 
     what: What
     call: str = ""
-    """Kind of call: search, create, instances, show, label, destroy, ssh, account; empty = any."""
+    """Kind of call: search, create, instances, show, label, destroy, ssh, add_ssh, account; empty = any."""
     times: int = 1
     """So many calls; then no more."""
     retry_after_s: float | None = None

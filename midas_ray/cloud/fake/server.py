@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from midas_ray.cloud.fake.api import Api, gone, no_credit, refused
+from midas_ray.cloud.fake.api import BY, Api, gone, no_credit, refused
 from midas_ray.cloud.fake.script import Failure, changed
 from midas_ray.cloud.fake.world import Call, World
 from midas_ray.errors import MidasError, UsageError
@@ -71,7 +71,7 @@ class FakeVast:
             ("label", "PUT", r"/api/v0/instances/{id:\d+}/", api.change),
             ("destroy", "DELETE", r"/api/v0/instances/{id:\d+}/", api.destroy),
             ("ssh", "GET", "/api/v0/ssh/", api.ssh_keys),
-            ("ssh", "POST", "/api/v0/ssh/", api.add_ssh_key),
+            ("add_ssh", "POST", "/api/v0/ssh/", api.add_ssh_key),
             ("account", "GET", "/api/v0/users/current/", api.account),
         ]
         for kind, method, path, handler in calls:
@@ -105,7 +105,7 @@ class FakeVast:
     async def _answer(self, request: web.Request, handler: Handler, call: Call) -> web.StreamResponse:
         """The API's answer where nothing is scripted: the key first, then its limits, then the call."""
         key = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.query.get("api_key", "")
-        call.by = request["by"] = self._whose(key)
+        call.by = request[BY] = self._whose(key)
         if not call.by:
             return refused(401, "auth_error", "Invalid user key")
         if call.by == "instance" and not self._own(request, key, call.kind):
