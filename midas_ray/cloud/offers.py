@@ -217,6 +217,8 @@ def why_none(all_offers: Iterable[Offer], query: OfferQuery) -> str:
 
 
 def _described(offer: Offer) -> str:
+    if not offer.num_gpus:
+        return f"{offer.cpu_cores:g} cores ({offer.geolocation or 'place unknown'}) at ${offer.dph_total:.3f}/h"
     return (
         f"{offer.num_gpus} x {offer.gpu_name} ({offer.gpu_ram_gb} GB, {offer.geolocation or 'place unknown'}) at "
         f"${offer.dph_total:.3f}/h"

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ PATIENCE_S = 15.0
 
 def vast(values: Vast) -> int:
     """Run the action; gives the exit code. Raises MidasError with one line."""
+    if find_spec("httpx") is None:
+        raise UsageError("midas vast: expected the package httpx, found none; pip install 'midas-ray[cloud]'")
     if values.action == "cost":
         cost: Callable[[Vast], int] = import_module("midas_ray.cloud.cost_command").cost
         return cost(values)
@@ -84,7 +87,7 @@ def _table(offers: list[Offer]) -> Table:
         table.add_column(name, no_wrap=True)
     for offer in offers:
         table.add_row(
-            f"{offer.num_gpus} x {offer.gpu_name}",
+            f"{offer.num_gpus} x {offer.gpu_name}" if offer.num_gpus else "no GPU",
             f"{offer.gpu_ram_gb} GB",
             f"{offer.dph_total:.3f}",
             f"{100 * offer.reliability:.2f} %",

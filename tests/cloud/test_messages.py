@@ -40,11 +40,9 @@ def test_an_offer_with_the_names_of_older_records() -> None:
     assert (newer.reliability, newer.verified) == (0.5, False)
 
 
-@pytest.mark.parametrize("field", ["id", "machine_id", "gpu_name", "num_gpus", "gpu_ram", "dph_total"])
+@pytest.mark.parametrize("field", ["id", "machine_id", "num_gpus", "dph_total"])
 @pytest.mark.parametrize("value", [None, [], "many"])
 def test_a_field_that_matters_missing_or_of_another_type(field: str, value: Any) -> None:
-    if (field, value) == ("gpu_name", "many"):
-        return
     with pytest.raises(MalformedAnswerError, match=f"an offer: .*{field}"):
         read(Offer, OFFER | {field: value}, "an offer")
 
@@ -61,6 +59,18 @@ def test_the_direct_address_comes_before_the_proxy() -> None:
     assert read(Instance, RUNNING | {"ports": {"22/tcp": None}}, "x").ssh_address == ("ssh5.vast.ai", 12122)
     assert read(Instance, RUNNING | {"ports": None, "ssh_host": None}, "x").ssh_address is None
     assert read(Instance, {"id": 1}, "x").ssh_address is None
+
+
+@pytest.mark.parametrize(
+    "ports", [[], "none", {"22/tcp": []}, {"22/tcp": [{}]}, {"22/tcp": [{"HostPort": ""}]}, {"22/tcp": ["x"]}]
+)
+def test_an_instance_is_listed_whatever_is_said_of_its_ports(ports: Any) -> None:
+    assert read(Instance, RUNNING | {"ports": ports}, "x").ssh_address == ("ssh5.vast.ai", 12122)
+
+
+def test_a_machine_without_gpus() -> None:
+    bare = read(Offer, {"id": 1, "machine_id": 2, "num_gpus": 0, "gpu_name": None, "dph_total": 0.02}, "an offer")
+    assert (bare.gpu_name, bare.gpu_ram_gb) == ("", 0)
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,16 @@ def test_the_fake_says_how_to_use_it_and_ends_on_ctrl_c(tmp_path: Path) -> None:
     assert "0 instances were made, 0 still there; $0.0000" in rest
 
 
+def test_without_httpx_it_says_what_to_install(
+    account: FakeHandle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("midas_ray.cloud.vast_command.find_spec", lambda _: None)
+    assert run("offers") == 2
+    assert capsys.readouterr().err == (
+        "midas vast: expected the package httpx, found none; pip install 'midas-ray[cloud]'\n"
+    )
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"loadng_s": 1}', '{"loading_s": "soon"}'])
 def test_a_bad_script_is_one_line(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     script = tmp_path / "script.json"
