@@ -223,12 +223,13 @@ def test_a_create_makes_one_instance_whatever_becomes_of_its_answer(fake: FakeHa
 @pytest.mark.parametrize("what", ["500", "drop", "hang", "malformed"])
 def test_a_create_of_unknown_outcome_is_sent_once_and_looked_for(fake: FakeHandle, what: str) -> None:
     with quick_client(fake) as vast:
+        rent(vast, "somebody's")
         offer = rank(vast.search(QUERY), QUERY)[0]
         fake.steer(failures=[{"what": what, "call": "create", "times": 100}])
         with pytest.raises(CreateUnknownError, match="no instance 'mine' exists so far") as unknown:
             rent(vast, "mine", offer.id)
     assert unknown.value.label == "mine"
-    assert len(fake.calls("create")) == 1
+    assert len(fake.calls("create")) == 2
     assert len(fake.calls("instances")) == client_module.LOOKUPS
 
 

@@ -119,6 +119,11 @@ def test_a_card_fits_its_nominal_size_though_it_lists_less(gb: float, listed_mb:
     assert not rank([changed(gpu_ram_mb=listed_mb)], OfferQuery(min_gpu_ram_gb=1.5 * gb))
 
 
+def test_at_one_price_the_more_reliable_comes_first() -> None:
+    same = [changed(id=1, reliability=0.991), changed(id=3, reliability=0.999), changed(id=2, reliability=0.999)]
+    assert [offer.id for offer in rank([*same, changed(id=9, dph_total=0.39)], QUERY)] == [9, 2, 3, 1]
+
+
 def test_the_cap_is_named_with_the_price_that_gets_through() -> None:
     line = why_none([changed(dph_total=0.6234), changed(id=2, dph_total=0.7)], QUERY)
     assert line == (
