@@ -38,6 +38,7 @@ COMMANDS: dict[str, Command] = {
     "models": Command(settings.Models, "midas_ray.registry.run:models"),
     "audit": Command(settings.Audit, "midas_ray.audit.run:audit"),
     "backtest": Command(settings.Backtest, "midas_ray.evaluate.run:backtest"),
+    "vast": Command(settings.Vast, "midas_ray.cloud.vast_command:vast"),
     "clean-data": Command(settings.CleanData, "midas_ray.retention.run:clean_data"),
 }
 

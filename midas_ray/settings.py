@@ -694,6 +694,63 @@ class CleanData(SelectedSymbolSettings, BookSettings, FeatureSettings, ModelSett
     delete_model_data: bool = Field(False, description="delete also the features that trained models were made from")
 
 
+class Vast(FlagSettings):
+    """Rented GPUs: offers that fit, what is and was spent, and a fake Vast.ai to try things out on.
+
+    The account's key is VAST_API_KEY, or the file ~/.config/vastai/vast_api_key of Vast.ai's own CLI (mode 0600).
+    """
+
+    flags_only: ClassVar[frozenset[str]] = frozenset(
+        {
+            "gpu_names",
+            "num_gpus",
+            "min_gpu_ram_gb",
+            "min_reliability",
+            "min_inet_down_mbps",
+            "min_inet_up_mbps",
+            "min_cpu_cores",
+            "min_cpu_ram_gb",
+            "min_cuda",
+            "disk_gb",
+            "max_price_per_hour",
+            "market",
+            "regions",
+            "verified",
+            "rows",
+            "json",
+            "port",
+            "fake_script",
+        }
+    )
+
+    action: CliPositionalArg[Literal["offers", "cost", "fake"]] = Field(description="what to do")
+    vast_url: str = Field(
+        "https://console.vast.ai", min_length=1, description="address of the API; midas vast fake prints its own"
+    )
+    gpu_names: Words = Field((), description="offers: GPU models, such as 'RTX 4090,RTX_3090'; empty = any")
+    num_gpus: int = Field(1, ge=0, le=8, description="offers: GPUs of the instance, 0 = any number")
+    min_gpu_ram_gb: float = Field(0.0, ge=0, description="offers: least VRAM of each GPU, GB")
+    min_reliability: float = Field(0.98, ge=0, le=1, description="offers: least share of the time the host is up")
+    min_inet_down_mbps: float = Field(100.0, ge=0, description="offers: least download rate, Mbit/s")
+    min_inet_up_mbps: float = Field(0.0, ge=0, description="offers: least upload rate, Mbit/s")
+    min_cpu_cores: float = Field(4.0, ge=0, description="offers: least CPU cores")
+    min_cpu_ram_gb: float = Field(0.0, ge=0, description="offers: least memory, GB")
+    min_cuda: float = Field(0.0, ge=0, description="offers: least CUDA version of the driver, such as 12.6")
+    disk_gb: float = Field(40.0, ge=8, description="offers: disk rented with it, GB, part of the price")
+    max_price_per_hour: float | None = Field(None, gt=0, description="offers: most $ an hour; empty = no cap")
+    market: Literal["on-demand", "bid"] = Field("on-demand", description="offers: on-demand, or bid (can be outbid)")
+    regions: Words = Field((), description="offers: countries (US,DE) or places (Texas); empty = anywhere")
+    verified: bool = Field(True, description="offers: only hosts that Vast.ai verified")
+    rows: int = Field(20, ge=1, le=64, description="offers: most rows shown")
+    as_json: bool = Field(
+        False, validation_alias=AliasChoices("json", "as_json"), description="print JSON, for other programs"
+    )
+    port: int = Field(8300, ge=0, le=65535, description="fake: port on this machine; 0 = any free one")
+    fake_script: Path | None = Field(
+        None, description="fake: JSON file of delays, limits and failures, as POST /fake/script takes them"
+    )
+
+
 class Doctor(MidasSettings):
     """Check this machine: Python, packages, ports, disk, GPU."""
 

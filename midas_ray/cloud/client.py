@@ -63,7 +63,7 @@ class VastClient:
         self._base_url = base_url
         self._listing = threading.Lock()
         self._listed_from = -1.0
-        self._listed: list[Instance] = []
+        self._listed: list[Instance] | VastError = []
 
     def __repr__(self) -> str:
         return f"VastClient({self._base_url!r})"
@@ -91,7 +91,8 @@ class VastClient:
         """Rent an offer; gives the instance's id. `label` must be new: a lost answer is looked up by it, not repeated.
 
         `bid_price`: $ an hour without the disk; None = on demand. Raises OfferGoneError, NoCreditError, RefusedError,
-        CreateUnknownError (an instance may exist), RateLimitedError and UnavailableError (none does).
+        CreateUnknownError (an instance may exist), RateLimitedError and UnavailableError (none does). Interrupted, it
+        leaves what CreateUnknownError says: note the label before the call.
         """
         _check_create(label, env, onstart, disk_gb)
         body: dict[str, Any] = {
@@ -140,14 +141,20 @@ class VastClient:
     def instances(self) -> list[Instance]:
         """Every instance of the account, also those that others made.
 
-        Threads that ask while a listing is under way share the next one: two listings serve any number of them.
+        Threads that ask while a listing is under way share the next one, or its failure: two listings serve any
+        number of them.
         """
         asked = time.monotonic()
         with self._listing:
             if self._listed_from < asked:
                 began = time.monotonic()
-                self._listed = self._list()
+                try:
+                    self._listed = self._list()
+                except VastError as error:
+                    self._listed = error
                 self._listed_from = began
+            if isinstance(self._listed, VastError):
+                raise self._listed.with_traceback(None)
             return list(self._listed)
 
     def _list(self) -> list[Instance]:
@@ -206,7 +213,7 @@ class VastClient:
                 return
             try:
                 body = {"ssh_key": public_key.strip()}
-                self._transport.call("ssh", "POST", "/api/v0/ssh/", body=body, repeatable=False)
+                self._transport.call("add_ssh", "POST", "/api/v0/ssh/", body=body, repeatable=False)
             except UnavailableError as error:
                 if last or not error.maybe_done:
                     raise

@@ -36,9 +36,10 @@ class Offer(
     id: int
     machine_id: int
     host_id: int = 0
-    gpu_name: str
+    gpu_name: str = ""
+    """Empty on a machine without GPUs."""
     num_gpus: int
-    gpu_ram_mb: float
+    gpu_ram_mb: float = 0.0
     """Usable VRAM of one GPU, MB: up to 8 % under its nominal size."""
     cpu_cores: float = 0.0
     """Cores that come with the GPUs rented (a share of the machine's)."""
@@ -109,8 +110,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     ssh_port: int = 0
     """Vast's SSH proxy: slower, and there before the direct address is."""
     public_ipaddr: str = ""
-    ports: dict[str, list[PortOnHost] | None] = {}
-    """Ports of the container as `22/tcp`; None where one is not mapped."""
+    ports: dict[str, list[PortOnHost]] = {}
+    """Ports of the container that are mapped, as `22/tcp`."""
     is_bid: bool = False
     geolocation: str = ""
     inet_down_cost: float = 0.0
@@ -154,6 +155,8 @@ def read(kind: type[T], raw: object, what: str) -> T:
     fields = {name: value for name, value in raw.items() if value is not None}
     if kind is Offer:
         _name_alternatives(fields)
+    if kind is Instance:
+        fields["ports"] = _mapped(fields.get("ports"))
     try:
         return msgspec.convert(fields, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -168,3 +171,13 @@ def _name_alternatives(offer: dict[str, Any]) -> None:
         offer["verified"] = offer["verification"] == "verified"
     if "cpu_cores_effective" not in offer and "cpu_cores" in offer:
         offer["cpu_cores_effective"] = offer["cpu_cores"]
+
+
+def _mapped(ports: object) -> dict[str, Any]:
+    """The ports that are mapped to a number. The rest is left out: an instance is listed whatever Docker says of it."""
+    found: dict[str, Any] = {}
+    for name, places in ports.items() if isinstance(ports, dict) else ():
+        first = places[0] if isinstance(places, list) and places else None
+        if isinstance(first, dict) and str(first.get("HostPort")).isdecimal():
+            found[str(name)] = [{"HostPort": int(first["HostPort"])}]
+    return found

@@ -11,6 +11,7 @@ from midas_ray.cloud.messages import Market, Offer
 
 USABLE_VRAM = 0.92
 """Share of a card's nominal VRAM that hosts list at least (a 16 GB T4 lists 15,109 MB, a 24 GB L4 23,034 MB)."""
+GPU_CONDITIONS = frozenset({"gpu_names", "num_gpus", "min_gpu_ram_gb"})
 MOST_RELAXATIONS = 3
 """Ways out that one line names."""
 
@@ -90,7 +91,7 @@ def _under_cap(offer: Offer, query: OfferQuery) -> bool:
 
 
 def _raised_cap(offer: Offer, query: OfferQuery) -> str:
-    return f"max_price_per_hour raised from {query.max_price_per_hour:g} to {_up(offer.dph_total)}"
+    return f"the price cap raised from ${query.max_price_per_hour:g} to ${_up(offer.dph_total)} an hour"
 
 
 def _up(price: float) -> str:
@@ -99,7 +100,7 @@ def _up(price: float) -> str:
 
 
 CONDITIONS = (
-    _Condition("gpu_names", _has_gpu, lambda offer, _: f"gpu_names that take {offer.gpu_name}"),
+    _Condition("gpu_names", _has_gpu, lambda offer, _: f"the model {offer.gpu_name} let in"),
     _Condition("num_gpus", lambda o, q: q.num_gpus in (0, o.num_gpus), lambda o, _: f"num_gpus {o.num_gpus}"),
     _Condition("min_gpu_ram_gb", _has_vram, lambda o, _: f"min_gpu_ram_gb lowered to {o.gpu_ram_gb}"),
     _least("min_reliability", lambda offer: offer.reliability),
@@ -109,7 +110,7 @@ CONDITIONS = (
     _least("min_cpu_ram_gb", lambda offer: offer.cpu_ram_mb / 1024),
     _least("disk_gb", lambda offer: offer.disk_gb),
     _Condition("max_price_per_hour", _under_cap, _raised_cap),
-    _Condition("regions", _in_region, lambda offer, _: f"regions that take {offer.geolocation or 'unknown places'}"),
+    _Condition("regions", _in_region, lambda o, _: f"the region {o.geolocation or 'unknown'} let in"),
     _Condition("verified", lambda o, q: o.verified or not q.verified, lambda *_: "verified off"),
     _least("min_cuda", lambda offer: offer.cuda_max_good),
     _least("direct_ports", lambda offer: float(offer.direct_port_count)),
@@ -193,6 +194,7 @@ def relaxations(query: OfferQuery) -> tuple[OfferQuery, OfferQuery]:
 def why_none(all_offers: Iterable[Offer], query: OfferQuery) -> str:
     """One line: the cheapest offers that would fit with one condition relaxed, which condition, and to what.
 
+    The GPUs asked for come first, then other GPUs that meet all else.
     `all_offers`: those of both searches of `relaxations(query)`.
     """
     offers = sorted({offer.id: offer for offer in all_offers if offer.rentable}.values(), key=_order)
@@ -206,9 +208,8 @@ def why_none(all_offers: Iterable[Offer], query: OfferQuery) -> str:
         if len(misses) == 1:
             by_condition.setdefault(misses[0].name, (offer, misses[0]))
     if by_condition:
-        ways = [
-            f"{_described(offer)} with {condition.way_out(offer, query)}" for offer, condition in by_condition.values()
-        ]
+        nearest_first = sorted(by_condition.values(), key=lambda way: way[1].name in GPU_CONDITIONS)
+        ways = [f"{_described(offer)} with {condition.way_out(offer, query)}" for offer, condition in nearest_first]
         return "no offer fits; the cheapest that would: " + "; or ".join(ways[:MOST_RELAXATIONS])
     nearest = min(offers, key=lambda offer: (len(_misses(offer, query)), _order(offer)))
     ways = [condition.way_out(nearest, query) for condition in _misses(nearest, query)]
@@ -216,6 +217,8 @@ def why_none(all_offers: Iterable[Offer], query: OfferQuery) -> str:
 
 
 def _described(offer: Offer) -> str:
+    if not offer.num_gpus:
+        return f"{offer.cpu_cores:g} cores ({offer.geolocation or 'place unknown'}) at ${offer.dph_total:.3f}/h"
     return (
         f"{offer.num_gpus} x {offer.gpu_name} ({offer.gpu_ram_gb} GB, {offer.geolocation or 'place unknown'}) at "
         f"${offer.dph_total:.3f}/h"

@@ -38,10 +38,11 @@ class Transport:
     def __init__(self, api_key: str, base_url: str, pace: Pace, timeout_s: float, total_s: float) -> None:
         local = _check_url(base_url)
         self._api_key = api_key
+        self._url = base_url.rstrip("/")
         self._pace = pace
         self._total_s = total_s
         self._http = httpx.Client(
-            base_url=base_url.rstrip("/"),
+            base_url=self._url,
             headers={"Authorization": f"Bearer {api_key}", "User-Agent": f"midas-ray/{__version__}"},
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
             follow_redirects=False,  # the key goes to this address and no other
@@ -77,9 +78,13 @@ class Transport:
         try:
             response = self._http.request(method, path, json=body, params=params)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
-            raise UnavailableError(self._line(kind, f"no connection ({_name(error)})"), maybe_done=False) from None
+            raise UnavailableError(
+                self._line(kind, f"no connection to {self._url} ({_name(error)})"), maybe_done=False
+            ) from None
         except httpx.TransportError as error:
-            raise UnavailableError(self._line(kind, f"no answer ({_name(error)})"), maybe_done=True) from None
+            raise UnavailableError(
+                self._line(kind, f"no answer from {self._url} ({_name(error)})"), maybe_done=True
+            ) from None
         if not response.is_success:
             raise self._failure(kind, response)
         try:

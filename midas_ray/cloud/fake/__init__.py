@@ -4,5 +4,7 @@
 """
 
 from midas_ray.cloud.fake.machines import Machines, NoMachines
+from midas_ray.cloud.fake.running import FakeHandle, running_fake
+from midas_ray.cloud.fake.script import Failure, Plan, Script
 
-__all__ = ["Machines", "NoMachines"]
+__all__ = ["Failure", "FakeHandle", "Machines", "NoMachines", "Plan", "Script", "running_fake"]
