@@ -2,12 +2,12 @@
 
 Every socket of it listens on loopback only. Other Rays on the machine are left alone: its session has a folder of its
 own, and its processes are found as one operating-system session, never by name. What is known of it stands in
-DATA_DIR/.midas/head.json; what the cluster knows (named actors, jobs, uploaded code) in DATA_DIR/.midas/gcs, so that a
-head that crashed comes back with it. `head_start` starts it.
+DATA_DIR/.midas/head.json. `head_start` starts it.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import socket
@@ -98,8 +98,12 @@ def pid_path(root: Path) -> Path:
 
 
 def gcs_folder(root: Path) -> Path:
-    """Where the cluster's own state lies."""
-    return root / ".midas" / "gcs"
+    """Where the state of a cluster that rents nodes lies: in the user's state folder (XDG_STATE_HOME).
+
+    Not in the data folder: Ray's control store ends where it cannot write, and a disk full of data must not end it.
+    """
+    name = hashlib.sha256(str(root).encode()).hexdigest()[:8]
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "midas" / f"cluster-{name}"
 
 
 def read_head(root: Path) -> Head | None:
