@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from midas_ray.capture import token
-from midas_ray.errors import MidasError
+from midas_ray import ray_token
+from midas_ray.errors import MidasError, UsageError
 
 SEAL_TIMEOUT_S = 20.0
 """How long a collector that did not answer may take to seal its journal after SIGTERM."""
@@ -128,7 +128,7 @@ def write_head(root: Path, head: Head) -> None:
 def processes(head: Head) -> list[Any]:
     """The head's processes (psutil), its workers among them; none where the session is gone."""
     ray_environment()
-    token.use_token(head.token_path)
+    ray_token.use_token(head.token_path)
     import ray  # noqa: F401 - puts the psutil it ships on the path
     import psutil  # type: ignore[import-untyped]  # isort: skip
 
@@ -220,7 +220,7 @@ def _end(ending: list[Any], timeout_s: float) -> None:
 def connect(head: Head) -> None:
     """Make this process a driver of the head's cluster. Raises HeadError where it does not answer."""
     ray_environment()
-    token.use_token(head.token_path)
+    ray_token.use_token(head.token_path)
     import logging
 
     import ray
@@ -228,8 +228,11 @@ def connect(head: Head) -> None:
     if ray.is_initialized():
         return
     try:
+        ray_token.check_accepted(head.gcs_address, f"the Ray head node at {head.gcs_address}")
         ray.init(address=head.gcs_address, namespace="midas", log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except UsageError as error:
+        raise HeadError(str(error)) from None
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.AuthenticationError) as error:
         raise HeadError(
             f"the Ray head node at {head.gcs_address} does not answer ({str(error).splitlines()[0]}); "
             "run midas down, then midas up"

@@ -13,8 +13,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from midas_ray import __version__
-from midas_ray.capture import token
+from midas_ray import __version__, ray_token
 from midas_ray.capture.head import (
     Autoscaling,
     Head,
@@ -92,9 +91,9 @@ def start_head(root: Path, dashboard_port: int, autoscaling: Autoscaling | None,
     cannot be used, HeadError where Ray does not come up.
     """
     check_port_free(dashboard_port)
-    token_path = str(token.ensure_token()) if token.wanted() else None
+    token_path = str(ray_token.ensure_token()) if ray_token.wanted() else None
     ray_environment()
-    token.use_token(token_path)
+    ray_token.use_token(token_path)
     command = _command(dashboard_port, autoscaling)
     if before is not None and not _takes_over(before, autoscaling):
         forget_head(root, before)
