@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 
+from midas_ray import ray_token
 from midas_ray.errors import UsageError
 from midas_ray.interrupt import held_back
 from midas_ray.settings import RaySettings
@@ -35,6 +36,8 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
     if address and address.startswith(("127.0.0.1:", "localhost:")):
         # Else Ray takes loopback for this machine's address on the network, where `midas up`'s head does not listen.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if address:
+        ray_token.show_own_token()
     import ray
 
     if ray.is_initialized():
@@ -60,9 +63,10 @@ def _join(address: str) -> None:
             socket.create_connection((host, int(port)), CONNECT_S).close()
         except OSError as error:
             raise UsageError(f"--ray-address {address}: no Ray cluster answers there ({error})") from None
+        ray_token.check_accepted(address, f"--ray-address {address}")
     try:
         ray.init(address=address, runtime_env=_RUNTIME_ENV, log_to_driver=False, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"--ray-address {address}: no Ray cluster answers there ({reason})") from None
 

@@ -2,12 +2,12 @@
 
 Every socket of it listens on loopback only. Other Rays on the machine are left alone: its session has a folder of its
 own, and its processes are found as one operating-system session, never by name. What is known of it stands in
-DATA_DIR/.midas/head.json; what the cluster knows (named actors, jobs, uploaded code) in DATA_DIR/.midas/gcs, so that a
-head that crashed comes back with it. `head_start` starts it.
+DATA_DIR/.midas/head.json. `head_start` starts it.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import socket
@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from midas_ray.capture import token
-from midas_ray.errors import MidasError
+from midas_ray import ray_token
+from midas_ray.errors import MidasError, UsageError
 
 SEAL_TIMEOUT_S = 20.0
 """How long a collector that did not answer may take to seal its journal after SIGTERM."""
@@ -98,8 +98,12 @@ def pid_path(root: Path) -> Path:
 
 
 def gcs_folder(root: Path) -> Path:
-    """Where the cluster's own state lies."""
-    return root / ".midas" / "gcs"
+    """Where the state of a cluster that rents nodes lies: in the user's state folder (XDG_STATE_HOME).
+
+    Not in the data folder: Ray's control store ends where it cannot write, and a disk full of data must not end it.
+    """
+    name = hashlib.sha256(str(root).encode()).hexdigest()[:8]
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "midas" / f"cluster-{name}"
 
 
 def read_head(root: Path) -> Head | None:
@@ -124,7 +128,7 @@ def write_head(root: Path, head: Head) -> None:
 def processes(head: Head) -> list[Any]:
     """The head's processes (psutil), its workers among them; none where the session is gone."""
     ray_environment()
-    token.use_token(head.token_path)
+    ray_token.use_token(head.token_path)
     import ray  # noqa: F401 - puts the psutil it ships on the path
     import psutil  # type: ignore[import-untyped]  # isort: skip
 
@@ -216,7 +220,7 @@ def _end(ending: list[Any], timeout_s: float) -> None:
 def connect(head: Head) -> None:
     """Make this process a driver of the head's cluster. Raises HeadError where it does not answer."""
     ray_environment()
-    token.use_token(head.token_path)
+    ray_token.use_token(head.token_path)
     import logging
 
     import ray
@@ -224,8 +228,11 @@ def connect(head: Head) -> None:
     if ray.is_initialized():
         return
     try:
+        ray_token.check_accepted(head.gcs_address, f"the Ray head node at {head.gcs_address}")
         ray.init(address=head.gcs_address, namespace="midas", log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except UsageError as error:
+        raise HeadError(str(error)) from None
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.AuthenticationError) as error:
         raise HeadError(
             f"the Ray head node at {head.gcs_address} does not answer ({str(error).splitlines()[0]}); "
             "run midas down, then midas up"

@@ -13,8 +13,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from midas_ray import __version__
-from midas_ray.capture import token
+from midas_ray import __version__, ray_token
 from midas_ray.capture.head import (
     Autoscaling,
     Head,
@@ -88,22 +87,23 @@ def check_port_free(port: int, what: str = "") -> None:
 def start_head(root: Path, dashboard_port: int, autoscaling: Autoscaling | None, before: Head | None) -> Head:
     """Start a head node and record it.
 
-    before: a head whose processes have ended; its state is taken over where the versions are the same. Raises
-    UsageError for a port in use or a token that cannot be used, HeadError where Ray does not come up.
+    before: a head whose processes have ended, see `_takes_over`. Raises UsageError for a port in use or a token that
+    cannot be used, HeadError where Ray does not come up.
     """
     check_port_free(dashboard_port)
-    token_path = str(token.ensure_token()) if token.wanted() else None
+    token_path = str(ray_token.ensure_token()) if ray_token.wanted() else None
     ray_environment()
-    token.use_token(token_path)
-    if before is None or before.versions != versions():
-        shutil.rmtree(gcs_folder(root), ignore_errors=True)
+    ray_token.use_token(token_path)
+    command = _command(dashboard_port, autoscaling)
+    if before is not None and not _takes_over(before, autoscaling):
+        forget_head(root, before)
         before = None
     temp_dir = _session_folder(root, before)
     log_path = root / "logs" / "ray-head.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("wb") as log:
         starter = subprocess.Popen(
-            _command(temp_dir, dashboard_port, autoscaling),
+            [*command, "--temp-dir", temp_dir],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -140,6 +140,15 @@ def start_head(root: Path, dashboard_port: int, autoscaling: Autoscaling | None,
     return head
 
 
+def _takes_over(before: Head, autoscaling: Autoscaling | None) -> bool:
+    """Whether a cluster goes on: with its named actors, jobs, uploaded code and the nodes that wait for their head.
+
+    Only one that rents nodes. A head that only collects starts from its plan alone: a state on disk would end it where
+    the disk is full, just when its collectors go on in memory.
+    """
+    return before.autoscaling is not None and autoscaling is not None and before.versions == versions()
+
+
 def _session_folder(root: Path, before: Head | None) -> str:
     """Ray's session folder: that of the head before, which holds its jobs' logs, without its sockets; else a new one.
 
@@ -154,13 +163,13 @@ def _session_folder(root: Path, before: Head | None) -> str:
     return temp_dir
 
 
-def _command(temp_dir: str, dashboard_port: int, autoscaling: Autoscaling | None) -> list[str]:
+def _command(dashboard_port: int, autoscaling: Autoscaling | None) -> list[str]:
     return [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head"),
         *(_free_ports() if autoscaling is None else _pinned_ports(autoscaling)),
         *("--ray-client-server-port", str(_free_port())),
         *("--dashboard-host", LOOPBACK, "--dashboard-port", str(dashboard_port), "--include-dashboard", "true"),
-        *("--temp-dir", temp_dir, "--object-store-memory", str(OBJECT_STORE_BYTES)),
+        *("--object-store-memory", str(OBJECT_STORE_BYTES)),
         *("--disable-usage-stats", "--log-style", "record", "--log-color", "false"),
     ]
 
@@ -187,14 +196,14 @@ def _pinned_ports(autoscaling: Autoscaling) -> list[str]:
 def _environment(root: Path, temp_dir: str, autoscaling: Autoscaling | None) -> dict[str, str]:
     environment = {
         FOLDER_VARIABLE: temp_dir,
-        "RAY_gcs_storage": "rocksdb",
-        "RAY_gcs_storage_path": str(gcs_folder(root)),
         # A submitted job's `python` is then the one with MIDAS, also where its environment is not activated.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
     if autoscaling is None:
         return environment
     return environment | {
+        "RAY_gcs_storage": "rocksdb",
+        "RAY_gcs_storage_path": str(gcs_folder(root)),
         "RAY_enable_autoscaler_v2": "1",
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "RAY_gcs_rpc_server_reconnect_timeout_s": RECONNECT_S,

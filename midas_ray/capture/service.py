@@ -42,8 +42,10 @@ def up(settings: Up) -> int:
         if head is None:
             _end_stale(root)
         plan, began = prepare(root, settings, asked, running)
-        if not storage.is_local and head is None:
-            seal_abandoned(root)
+        if head is None:
+            write_plan(root, plan)  # collectors of a head that crashed come back with it, before they are asked to
+            if not storage.is_local:
+                seal_abandoned(root)
         head = _as_wanted(root, head, autoscaling, settings.dashboard_port)
         from midas_ray.capture.detached import apply_plan, wait_until_live
 

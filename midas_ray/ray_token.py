@@ -1,4 +1,4 @@
-"""The token without which nothing joins, asks or submits jobs to a head that `midas up` starts.
+"""The token without which nothing joins a head that `midas up` starts, asks it, or submits jobs to it.
 
 It lies where Ray itself looks for it, so that `ray job submit` on this machine needs RAY_AUTH_MODE=token and nothing
 else, and a laptop a copy of the file. It is given on as a path, never as text: not on a command line, not in a log.
@@ -15,6 +15,7 @@ TOKEN = "RAY_AUTH_TOKEN"
 TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
 TOKEN_BYTES = 32
 OTHERS = 0o077
+ANSWER_S = 5.0
 
 
 def wanted() -> bool:
@@ -72,10 +73,56 @@ def _write(path: Path, token: str) -> None:
 
 
 def use_token(path: str | None) -> None:
-    """Make this process show the token in `path` to the head, or none; call before the first `import ray`."""
+    """Make this process show the token in `path` to a cluster, or none; call before the first `import ray`."""
     if path is None:
         os.environ[MODE] = "disabled"
         return
     os.environ[MODE] = "token"
     os.environ[TOKEN_PATH] = path
     os.environ.pop(TOKEN, None)  # Ray would take it before the file
+
+
+def show_own_token() -> None:
+    """Make this process show its user's token to whatever cluster it joins, if there is one; call before the first
+    `import ray`, which would not do so by itself. The environment may say otherwise."""
+    os.environ.setdefault(MODE, "disabled" if _own_token() is None else "token")
+
+
+def check_accepted(address: str, what: str) -> None:
+    """Raises UsageError where the cluster at host:port asks for another token than this process has.
+
+    Ray itself would try for 20 s, and then say that it cannot connect. what: begins the message.
+    """
+    import grpc  # type: ignore[import-untyped]
+
+    shown = None if os.environ.get(MODE, "").lower() != "token" else _own_token()
+    metadata = () if shown is None else (("authorization", f"Bearer {shown}"),)
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
+        try:
+            ask(b"", timeout=ANSWER_S, metadata=metadata)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+                return  # that it does not answer is for Ray to say
+        else:
+            return
+    found = "none" if shown is None else f"another one ({_where()})"
+    raise UsageError(
+        f"{what}: expected the cluster's token, found {found}; copy ~/.ray/auth_token from the machine where midas up "
+        f"runs, and unset {MODE} and {TOKEN}"
+    )
+
+
+def _own_token() -> str | None:
+    """What Ray would show: of the environment, else of the file."""
+    given = os.environ.get(TOKEN)
+    if given:
+        return given.strip()
+    try:
+        return default_path().read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _where() -> str:
+    return TOKEN if os.environ.get(TOKEN) else str(default_path())
