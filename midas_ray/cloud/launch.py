@@ -10,11 +10,11 @@ from typing import Any
 
 from packaging.version import Version
 
-from midas_ray.capture.token import ensure_token
 from midas_ray.cloud.api_key import read_api_key
 from midas_ray.cloud.cluster_config import RENTED_HEAD, check_cluster, cluster_id
 from midas_ray.cloud.node_state import ROOT
 from midas_ray.errors import UsageError
+from midas_ray.ray_token import ensure_token
 
 HEAD_KEY = "~/.midas/vast_api_key"
 """Where the head finds the API key. It never goes to a rented node."""
