@@ -38,6 +38,9 @@ OF_RAY_UP = ("RAY_CLOUD_INSTANCE_ID", "RAY_NODE_TYPE_NAME", "RAY_OVERRIDE_RESOUR
 """What `ray up` says of the head node, in the environment of its start commands."""
 RECONNECT_S = "600"
 """How long nodes go on without a head before they end: as long as a restart, or a reboot, may take."""
+HEALTH_MISSES = "40"
+"""Health checks that a node may miss: two minutes without its connection to the head, eight that only stall. Ray's own
+5 took a node for dead after a cut of 15 s, and its raylet then ends itself. The provider sees dead nodes sooner."""
 
 
 def read_autoscaling(config: str) -> Autoscaling:
@@ -207,6 +210,7 @@ def _environment(root: Path, temp_dir: str, autoscaling: Autoscaling | None) -> 
         "RAY_enable_autoscaler_v2": "1",
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         "RAY_gcs_rpc_server_reconnect_timeout_s": RECONNECT_S,
+        "RAY_health_check_failure_threshold": HEALTH_MISSES,
         **autoscaling.environment,
     }
 

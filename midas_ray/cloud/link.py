@@ -37,6 +37,7 @@ class Link:
         self._alive = Path(self._read["alive"])
         self._status = plan.with_suffix(".status")
         self._connects = 0
+        self._down_since = time.time()
 
     def run(self) -> None:
         """Until the plan is deleted, or the head has been gone for good."""
@@ -44,7 +45,10 @@ class Link:
         while self._plan.exists() and self._silence_s() < GIVE_UP_S:
             self._read = json.loads(self._plan.read_text())
             began = time.monotonic()
+            linked_before = self._connects
             reason = self._connect()
+            if self._connects > linked_before:
+                self._down_since = time.time()
             self._tell("down", reason)
             if time.monotonic() - began > 60:
                 wait_s = FIRST_WAIT_S
@@ -115,6 +119,7 @@ class Link:
             "pid": os.getpid(),
             "state": state,
             "since": time.time(),
+            "down_since": self._down_since,
             "connects": self._connects,
             "reason": reason,
             "host": self._read["host"],

@@ -80,6 +80,11 @@ class Links:
         reason = said["reason"] if said else "it said nothing"
         raise VastError(f"node {node.instance_id}: its ports were not there after {timeout_s:.0f} s: {reason}")
 
+    def down_s(self, node_id: str, now: float) -> float:
+        """How long the link has been down; 0 where it is up or has not been yet."""
+        said = self.status(node_id)
+        return now - said["down_since"] if said is not None and said["state"] == "down" and said["connects"] else 0.0
+
     def changed_host_key(self, node_id: str) -> bool:
         """Whether the node last showed another host key than at the first contact."""
         said = self.status(node_id)

@@ -47,6 +47,8 @@ from midas_ray.errors import MidasError, UsageError
 HEAD_ID = "head"
 """Ray's id of a head that is not rented."""
 LINK_S = 60.0
+DEAD_S = 180.0
+"""A node that no SSH connection reached for so long is taken for dead: Ray itself waits longer, see `head_start`."""
 
 
 class VastNodeProvider(NodeProvider):
@@ -139,7 +141,9 @@ class VastNodeProvider(NodeProvider):
         for node_id, node in nodes.items():
             if node.ready:
                 self._links.ensure(node)
-                if self._links.changed_host_key(node_id):
+                if self._links.down_s(node_id, time.time()) > DEAD_S:
+                    self._fleet.let_go(node_id, f"no SSH connection for {DEAD_S / 60:.0f} min", exclude=True)
+                elif self._links.changed_host_key(node_id):
                     self._fleet.let_go(node_id, "it shows another host key than at the first contact", exclude=True)
         self._links.drop_others(set(nodes))
         publish(self._fleet, self._links)

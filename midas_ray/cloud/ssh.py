@@ -3,8 +3,9 @@
 import subprocess
 from pathlib import Path
 
-KEEPALIVE_S = 5
-KEEPALIVE_MISSES = 3
+KEEPALIVE_S = 15
+KEEPALIVE_MISSES = 8
+"""Two minutes: a network that only stalls costs Ray nothing, a connection that is cut fails every call under way."""
 CHANGED = "REMOTE HOST IDENTIFICATION HAS CHANGED"
 """What ssh says where a node shows another host key than at the first contact."""
 
