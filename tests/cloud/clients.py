@@ -16,4 +16,4 @@ def rent(vast: VastClient, label: str = "midas-1", offer_id: int | None = None, 
 
 
 def quick_client(fake: FakeHandle, **more: Any) -> VastClient:
-    return VastClient(fake.api_key, fake.url, **({"timeout_s": 0.3, "total_s": 10.0, "intervals_s": {}} | more))
+    return VastClient(fake.api_key, fake.url, **({"timeout_s": 1.0, "total_s": 10.0, "intervals_s": {}} | more))

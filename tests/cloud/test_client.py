@@ -102,9 +102,9 @@ def test_an_answer_that_never_comes(fake: FakeHandle) -> None:
     with quick_client(fake) as vast:
         assert vast.instances() == []
         assert len(fake.calls("instances")) == 2
-        fake.steer(failures=[{"what": "hang", "times": 100, "hang_s": 30}])
-        with pytest.raises(UnavailableError, match="no answer from"):
-            vast.show(1)
+    fake.steer(failures=[{"what": "hang", "times": 100, "hang_s": 30}])
+    with quick_client(fake, total_s=1.5) as vast, pytest.raises(UnavailableError, match="no answer from"):
+        vast.show(1)
 
 
 def test_a_hint_of_hours_is_not_slept_through(vast: VastClient, fake: FakeHandle) -> None:
@@ -186,7 +186,7 @@ def test_the_key_goes_over_https_or_stays_near(url: str) -> None:
 def test_the_key_is_nowhere(fake: FakeHandle, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     said: list[str] = []
-    with quick_client(fake, timeout_s=0.1) as vast:
+    with quick_client(fake, timeout_s=0.2, total_s=1.0) as vast:
         offer = rank(vast.search(QUERY), QUERY)[0]
         for what in ("429", "500", "drop", "hang", "malformed"):
             fake.steer(failures=[{"what": what, "times": 100}])
