@@ -109,21 +109,23 @@ class VastClient:
         if bid_price is not None:
             body["price"] = bid_price
         try:
+            return self._create(offer_id, body)
+        except (UnavailableError, MalformedAnswerError) as error:
+            if isinstance(error, UnavailableError) and not error.maybe_done:
+                raise
+            return self._created(label, error)
+
+    def _create(self, offer_id: int, body: dict[str, Any]) -> int:
+        try:
             answer = self._transport.call("create", "PUT", f"/api/v0/asks/{offer_id}/", body=body, repeatable=False)
         except RefusedError as error:
             if error.status in (404, 410) or "no_such_ask" in f"{error.code} {error}":
                 raise OfferGoneError(f"offer {offer_id} was rented by another meanwhile ({error})") from None
             raise
-        except UnavailableError as error:
-            if not error.maybe_done:
-                raise
-            return self._created(label, error)
-        except MalformedAnswerError as error:
-            return self._created(label, error)
         new_id = answer.get("new_contract") if isinstance(answer, dict) else None
-        if isinstance(new_id, int):
-            return new_id
-        return self._created(label, MalformedAnswerError("Vast.ai API: create: expected new_contract, found none"))
+        if not isinstance(new_id, int):
+            raise MalformedAnswerError("Vast.ai API: create: expected new_contract, found none")
+        return new_id
 
     def _created(self, label: str, lost: VastError) -> int:
         """The instance that bears `label`, whose create had no answer. Raises CreateUnknownError where none does."""
