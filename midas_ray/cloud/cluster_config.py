@@ -66,6 +66,7 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ssh_user: str = "root"
     """On rented nodes."""
     ssh_private_key: str = ""
+    ssh_public_key: str = ""
     config_cache_path: str = msgspec.field(default="", name="_config_cache_path")
     """Ray's own."""
     worker_liveness_check: bool = True

@@ -39,6 +39,7 @@ def prepared(config: dict[str, Any]) -> dict[str, Any]:
         "head_node_type": config["head_node_type"],
         "ssh_user": config["auth"]["ssh_user"],
         "ssh_private_key": str(key),
+        "ssh_public_key": public_key(str(key)),
     }
     config["provider"]["vast_url"] = os.environ.get("VAST_URL") or provider.vast_url
     api_key = read_api_key(Path(HEAD_KEY).expanduser() if provider.on_head else Path("~/.config/vastai/vast_api_key"))

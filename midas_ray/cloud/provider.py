@@ -35,7 +35,7 @@ from midas_ray.cloud.cluster_config import RENTED_HEAD, head_address, parse_node
 from midas_ray.cloud.command_runner import HeadRunner, LocalRunner, NodeRunner
 from midas_ray.cloud.errors import NoCreditError
 from midas_ray.cloud.fleet import Fleet, prefix
-from midas_ray.cloud.launch import HEAD_KEY, for_the_head, prepared, public_key
+from midas_ray.cloud.launch import HEAD_KEY, for_the_head, prepared
 from midas_ray.cloud.ledger import Ledger
 from midas_ray.cloud.links import Links
 from midas_ray.cloud.mesh import LOOPBACK
@@ -67,7 +67,7 @@ class VastNodeProvider(NodeProvider):
         self._state = StateFile(self.provider.cluster_id)
         self._ledger = Ledger(self._state.folder)
         self._fleet = Fleet(self.provider, client, self._state, self._ledger)
-        self._renter = Renter(self._fleet)
+        self._renter = Renter(self._fleet, self.provider.ssh_public_key)
         self._links = Links(self._state.folder, self.provider.ssh_private_key, self.provider.ssh_user)
         if not self._on_head:
             self._made_here: set[str] = set()
@@ -106,7 +106,7 @@ class VastNodeProvider(NodeProvider):
             raise NoCreditError(
                 f"Vast.ai: expected credit on the account, found {account.credit:.2f} dollars; add some"
             )
-        self._fleet.client.ensure_ssh_key(public_key(self.provider.ssh_private_key))
+        self._fleet.client.ensure_ssh_key(self.provider.ssh_public_key)
 
     # What there is -----------------------------------------------------------------------------------------------
 

@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 class Renter:
     """Rents nodes for a fleet, one at a time."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, public_key: str) -> None:
+        self._public_key = public_key
         self._fleet, self._provider, self._caps = fleet, fleet.provider, fleet.provider.caps
         self._one = threading.Lock()
         self._nothing_until: dict[str, tuple[float, str]] = {}
@@ -82,7 +83,7 @@ class Renter:
                 disk_gb=wanted.disk_gb,
                 label=label,
                 env={},
-                onstart=onstart(self._provider.vast_url, life_s, 0 if head else silence_s),
+                onstart=onstart(self._provider.vast_url, self._public_key, life_s, 0 if head else silence_s),
                 bid_price=bid,
             )
         except VastError:

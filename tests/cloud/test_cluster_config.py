@@ -120,7 +120,7 @@ def test_a_link_carries_every_other_nodes_ports_and_its_own() -> None:
 
 
 def test_the_start_script_fits_and_holds_no_key() -> None:
-    script = onstart("https://console.vast.ai", 12 * 3600, 900)
+    script = onstart("https://console.vast.ai", "ssh-ed25519 AAAA me", 12 * 3600, 900)
     assert len(script) < ONSTART_LIMIT / 2
     assert "@" not in script.replace("@URL@", "").replace("%s", "")
     assert "$CONTAINER_API_KEY" in script

@@ -34,7 +34,7 @@ class Head:
         state = StateFile(self._provider.cluster_id, self._root)
         clock = lambda: self.account.now  # noqa: E731
         self.fleet = Fleet(self._provider, self.account, state, Ledger(state.folder), clock)  # type: ignore[arg-type]
-        self.renter = Renter(self.fleet)
+        self.renter = Renter(self.fleet, "ssh-ed25519 AAAA")
 
     def rent(self, wanted: NodeConfig = WANTED) -> int:
         return self.renter.rent("gpu", wanted, {"ray-user-node-type": "gpu"}).instance_id
