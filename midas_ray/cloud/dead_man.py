@@ -29,7 +29,7 @@ die() {
 u.urlopen(u.Request("@URL@/api/v0/instances/%s/" % os.environ["CONTAINER_ID"], method="DELETE",
 headers={"Authorization": "Bearer " + os.environ["CONTAINER_API_KEY"]}), timeout=20)'
     fi
-    sleep 20
+    sleep @CHECK_S@
   done
 }
 began=$(up)
@@ -50,7 +50,8 @@ setsid nohup bash "$HOME/.midas-dead-man" >"$HOME/.midas-dead-man.log" 2>&1 </de
 def onstart(vast_url: str, public_key: str, life_s: float, silence_s: float, check_s: float = CHECK_S) -> str:
     """The script an instance runs at its start. silence_s 0: it hears from no head (it is one).
 
-    public_key: let in beside those that the image puts there; some images put none. Raises ValueError where it is longer than the API takes.
+    public_key: let in beside those that the image puts there; some put none. Raises ValueError where it is longer than
+    the API takes.
     """
     values = {
         "KEY": public_key.strip().replace("'", ""),
