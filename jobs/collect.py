@@ -1,15 +1,12 @@
 """python jobs/collect.py [flags of `midas collect`]
 
-Detached collectors on the cluster the job runs on, which go on after the job has ended. For
-`ray job submit`. DATA_DIR has to be an absolute path on the node.
+Detached collectors, on the cluster the job runs on: they go on after the job has ended, or are taken off again after
+--duration or `ray job stop`. For `ray job submit`.
 """
 
-import os
 import sys
 
-from midas_ray.capture.job import main
-
-os.environ.setdefault("RAY_ADDRESS", "auto")
+from midas_ray.job import run_job
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_job("collect", sys.argv[1:]))

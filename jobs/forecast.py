@@ -1,14 +1,11 @@
 """python jobs/forecast.py [flags of `midas forecast`]
 
-Live forecasts beside a collector, on the node that holds its journals. For `ray job submit`; stop the job to end them.
+Live forecasts, on the cluster the job runs on. For `ray job submit`.
 """
 
-import os
 import sys
 
-from midas_ray.cli import main
-
-os.environ.setdefault("RAY_ADDRESS", "auto")
+from midas_ray.job import run_job
 
 if __name__ == "__main__":
-    sys.exit(main(["forecast", *sys.argv[1:]]))
+    sys.exit(run_job("forecast", sys.argv[1:]))

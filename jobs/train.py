@@ -3,12 +3,9 @@
 Train the forecaster, on the cluster the job runs on. For `ray job submit`.
 """
 
-import os
 import sys
 
-from midas_ray.cli import main
-
-os.environ.setdefault("RAY_ADDRESS", "auto")
+from midas_ray.job import run_job
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(run_job("train", sys.argv[1:]))

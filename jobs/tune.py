@@ -3,12 +3,9 @@
 Search the forecaster's settings, on the cluster the job runs on. For `ray job submit`.
 """
 
-import os
 import sys
 
-from midas_ray.cli import main
-
-os.environ.setdefault("RAY_ADDRESS", "auto")
+from midas_ray.job import run_job
 
 if __name__ == "__main__":
-    sys.exit(main(["tune", *sys.argv[1:]]))
+    sys.exit(run_job("tune", sys.argv[1:]))

@@ -39,6 +39,7 @@ COMMANDS: dict[str, Command] = {
     "audit": Command(settings.Audit, "midas_ray.audit.run:audit"),
     "backtest": Command(settings.Backtest, "midas_ray.evaluate.run:backtest"),
     "vast": Command(settings.Vast, "midas_ray.cloud.vast_command:vast"),
+    "pipeline": Command(settings.Pipeline, "midas_ray.pipeline:pipeline"),
     "clean-data": Command(settings.CleanData, "midas_ray.retention.run:clean_data"),
 }
 
@@ -70,10 +71,14 @@ def run_command(name: str, argv: list[str]) -> int:
     if name not in COMMANDS:
         raise UsageError(f"midas: no command {name!r}; expected one of {', '.join(COMMANDS)}")
     command = COMMANDS[name]
-    values = settings.parse_settings(command.settings_class, name, argv)
-    module, _, function = command.target.partition(":")
-    target: Callable[[settings.MidasSettings], int] = getattr(importlib.import_module(module), function)
-    return target(values)
+    return call(command.target, settings.parse_settings(command.settings_class, name, argv))
+
+
+def call(target: str, values: settings.MidasSettings) -> int:
+    """Call `module:function` with a command's settings; gives the exit code. Raises MidasError."""
+    module, _, name = target.partition(":")
+    function: Callable[[settings.MidasSettings], int] = getattr(importlib.import_module(module), name)
+    return function(values)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,9 +91,14 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.write(f"midas {__version__}\n")
         return 0
     name, rest = arguments[0], arguments[1:]
+    return exit_code_of(lambda: run_command(name, rest))
+
+
+def exit_code_of(work: Callable[[], int]) -> int:
+    """Do a command's work; what ends it early is one line on standard error. Gives the exit code."""
     try:
         with termination_unwinds():
-            return run_command(name, rest)
+            return work()
     except MidasError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -23,6 +23,26 @@ _JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Ray sets it in the driver of a submitted job, whose output is followed from a laptop."""
 
 
+def in_job() -> bool:
+    """Whether this process is the driver of a submitted job."""
+    return _JOB_VARIABLE in os.environ
+
+
+class LinesNowAndThen:
+    """Lines on standard error for who follows a submitted job, at most one each `LINE_EVERY_S`; none elsewhere."""
+
+    def __init__(self) -> None:
+        self._told_s = time.monotonic()
+
+    def say(self, line: Callable[[], str]) -> None:
+        """Print `line()`, if it is time."""
+        now_s = time.monotonic()
+        if in_job() and now_s - self._told_s >= LINE_EVERY_S:
+            self._told_s = now_s
+            sys.stderr.write(line() + "\n")
+            sys.stderr.flush()
+
+
 class _Throughput(ProgressColumn):
     """Bytes a second since the beginning."""
 
@@ -101,6 +121,6 @@ class TaskProgress:
     def _tell(self, line: str) -> None:
         if self._note is not None:
             self._note(line)
-        if _JOB_VARIABLE in os.environ:
+        if in_job():
             sys.stderr.write(line + "\n")
             sys.stderr.flush()

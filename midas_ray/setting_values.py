@@ -158,7 +158,19 @@ def _check_whole(value: tuple[int, ...]) -> tuple[int, ...]:
     return value
 
 
+PIPELINE_STAGES = ("reconstruct", "features", "validate", "train", "backtest")
+"""In the order in which they follow one another."""
+
+
+def _split_stages(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    names = _symbol_parts(value)
+    if not names or any(name not in PIPELINE_STAGES for name in names):
+        raise ValueError(f"expected some of {', '.join(PIPELINE_STAGES)}")
+    return names
+
+
 Range = Annotated[tuple[float, float], NoDecode, BeforeValidator(_split_numbers), AfterValidator(_check_range)]
+PipelineStages = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_stages)]
 Whole = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split_numbers), AfterValidator(_check_whole)]
 MOST_WORKERS = 1024
 WorkerRange = Annotated[tuple[int, int], NoDecode, BeforeValidator(_split_range)]

@@ -26,6 +26,7 @@ from midas_ray.errors import UsageError
 from midas_ray.setting_values import (
     DEFAULT_QUANTILES,
     FORECASTERS,
+    PIPELINE_STAGES,
     RETENTION_TABLES,
     ArchiveKinds,
     BucketMs,
@@ -35,6 +36,7 @@ from midas_ray.setting_values import (
     FromText,
     GridMs,
     Moment,
+    PipelineStages,
     Quantiles,
     Range,
     RetentionTables,
@@ -609,6 +611,24 @@ class Backtest(
     open_final: bool = Field(False, description="judge the final period, once, and record that it was opened")
     open_final_again: bool = Field(False, description="as --open-final, although it was opened before")
     gpus: int | None = Field(None, ge=0, description="GPUs shared by the folds; empty = as many as Ray finds; 0 = CPU")
+
+
+class Pipeline(Reconstruct, FeatureSettings, Validate, Train, Backtest):  # type: ignore[misc]
+    """Reconstruct, features, validate, train, backtest: each where its inputs changed; after a kill, on from there.
+
+    Flags are those of the stages. The exit code is that of the first stage that fails.
+    """
+
+    flags_only: ClassVar[frozenset[str]] = frozenset(
+        {"config", "resume", "open_final", "open_final_again", "stages", "from", "from_stage", "again", "keep_going"}
+    )
+
+    stages: PipelineStages = Field(PIPELINE_STAGES, description=f"some of {', '.join(PIPELINE_STAGES)}")
+    from_stage: Literal["reconstruct", "features", "validate", "train", "backtest"] = Field(
+        "reconstruct", validation_alias=AliasChoices("from", "from_stage"), description="leave out the stages before it"
+    )
+    again: bool = Field(False, description="validate, train and backtest although nothing changed")
+    keep_going: bool = Field(False, description="go on after a stage that failed")
 
 
 class Forecast(SelectedSymbolSettings, FeatureSettings, BookSettings, RaySettings, ModelSettings, FlagSettings):

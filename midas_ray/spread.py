@@ -52,12 +52,14 @@ def spread(
                 result = {"error": str(error)}
             yield {"index": index, "result": msgspec.json.encode(result)}
 
+    run.__name__ = label.replace(" ", "_")  # how the dashboard calls the tasks
     weights = [1] * len(tasks) if weight is None else [weight(task) for task in tasks]
     batches = batched(weights, 1 if weight is None else _limit(weights))
     items = [{"indices": batch, "tasks": [msgspec.json.encode(tasks[index]) for index in batch]} for batch in batches]
     # There is one operator alone: what Ray holds back for others kept the second CPU idle for a second.
     ray.data.DataContext.get_current().op_resource_reservation_enabled = False
     dataset = ray.data.from_items(items, override_num_blocks=len(items))
+    dataset.set_name(label)
     with warnings.catch_warnings():
         # Ray 2.60 deprecates this way to say max_retries, and has no other; without it a crash is retried for ever.
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from midas_ray import console
 from midas_ray.capture.group import Group
-from midas_ray.capture.health import Health
 from midas_ray.capture.journal import DAMAGED_SUFFIX
 from midas_ray.capture.rest import RestClient
 from midas_ray.capture.session import check_start, local_root
+from midas_ray.capture.status_table import health_line
 from midas_ray.capture.upload import Uploader, seal_abandoned, start_uploader, upload_rest
 from midas_ray.errors import MidasError, VenueError
 from midas_ray.log import stage_logger
@@ -110,19 +110,6 @@ def leftover_line(path: Path) -> str:
     if path.name.endswith(DAMAGED_SUFFIX):
         return f"could not read all of a file that an earlier collector left open; it is kept: {path}"
     return f"sealed a file that an earlier collector left open: {path}"
-
-
-def health_line(health: Health) -> str:
-    """One line: state, best bid and ask, frames a second, bytes."""
-    bid, ask = health.best_bid, health.best_ask
-    best = f"{bid[1]} @ {bid[0]} | {ask[0]} @ {ask[1]}" if bid is not None and ask is not None else "no book"
-    line = (
-        f"{health.symbol} {health.state} {best}  {health.frames_per_s:.1f} frames/s  {health.frames} frames  "
-        f"{console.size_text(health.bytes)} received  {console.size_text(health.bytes_on_disk)} on disk"
-    )
-    if health.gaps or health.reconnects:
-        line += f"  gaps {health.gaps}  reconnects {health.reconnects}"
-    return line if health.error is None else f"{line}  ({health.error})"
 
 
 def _summary(group: Group, symbols: tuple[str, ...], root: Path) -> None:

@@ -3,58 +3,87 @@
 What imports Ray is imported late: `ray_session` sets what Ray reads when it is imported.
 """
 
+import contextlib
 import os
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from midas_ray import console
 from midas_ray.capture.desired import read_plan
-from midas_ray.capture.groups import remove_symbols
+from midas_ray.capture.groups import Plan, remove_symbols
 from midas_ray.capture.head import head_lock
 from midas_ray.capture.layout import check_layout
 from midas_ray.capture.service import choose_symbols, prepare
 from midas_ray.capture.session import local_root
+from midas_ray.capture.status_table import health_line
 from midas_ray.capture.upload import upload_rest
-from midas_ray.errors import MidasError
+from midas_ray.interrupt import held_back
+from midas_ray.progress import LINE_EVERY_S
 from midas_ray.ray_session import ray_session
-from midas_ray.settings import Collect, RaySettings, parse_settings
+from midas_ray.settings import Collect, RaySettings
 from midas_ray.storage import Storage
 
 
-def main(argv: list[str]) -> int:
-    """Collect on the cluster at RAY_ADDRESS: going on after the job, or taken off again after --duration."""
-    try:
-        settings = parse_settings(Collect, "collect", argv)
-        root = local_root(settings)
-        check_layout(root)
-        asked = choose_symbols(root, settings)
-        with ray_session(RaySettings(ray_address=os.environ["RAY_ADDRESS"])):
-            storage = Storage.of(settings)
-            symbols = begin(root, settings, asked, storage.store_address)
-            if settings.duration is not None:
-                time.sleep(settings.duration)
-                take_off(root, symbols, storage.store_address)
-                return upload_rest(root, storage)
-    except MidasError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+def collect(settings: Collect) -> int:
+    """Collect on the cluster at RAY_ADDRESS: going on after the job; with --duration taken off again after that time,
+    or when the job is stopped. Gives the exit code. Raises MidasError with one line."""
+    root, storage = local_root(settings), Storage.of(settings)
+    check_layout(root)
+    asked = choose_symbols(root, settings)
+    with ray_session(RaySettings(ray_address=os.environ["RAY_ADDRESS"])):
+        if settings.duration is None:
+            begin(root, settings, asked, storage.store_address, set())
+            return 0
+        with _taken_off_at_the_end(root, storage.store_address) as symbols:
+            plan = begin(root, settings, asked, storage.store_address, symbols)
+            _watch(root, plan, symbols, settings.duration)
+    return upload_rest(root, storage)
 
 
-def begin(root: Path, settings: Collect, asked: tuple[str, ...] | None, store: str | None) -> set[str]:
-    """Start what is asked for on the cluster that this process has joined; gives its symbols once all are live.
+def begin(root: Path, settings: Collect, asked: tuple[str, ...] | None, store: str | None, symbols: set[str]) -> Plan:
+    """Start what is asked for on the cluster that this process has joined; gives what is collected now.
 
-    store: as of `CollectorActor`."""
+    symbols: gets those that were asked for, before the first is started. store: as of `CollectorActor`. Raises
+    VenueError where one is not live in time."""
     from midas_ray.capture.detached import apply_plan, running_groups, wait_until_live
 
     with head_lock(root):
         plan, began = prepare(root, settings, asked, running_groups(root, read_plan(root)))
-        apply_plan(root, plan, store)
-    symbols = began | set(plan.symbols if asked is None else asked)
+        symbols |= began | set(plan.symbols if asked is None else asked)
+        with held_back():
+            apply_plan(root, plan, store)
     for health in wait_until_live(root, plan, symbols):
         console.out.print(f"{health.symbol}: collector {health.state}")
-    return symbols
+    return plan
+
+
+@contextlib.contextmanager
+def _taken_off_at_the_end(root: Path, store: str | None) -> Iterator[set[str]]:
+    """However the block ends, the symbols that it put into the set are not collected any more."""
+    symbols: set[str] = set()
+    reason = "the job ends early"
+    try:
+        yield symbols
+        reason = "the duration has passed"
+    finally:
+        if symbols:
+            with held_back():
+                take_off(root, symbols, store)
+                console.out.print(f"{reason}: {', '.join(sorted(symbols))} sealed")
+
+
+def _watch(root: Path, plan: Plan, symbols: set[str], duration_s: float) -> None:
+    """Wait for so long, with a line a symbol each 10 s."""
+    from midas_ray.capture.detached import cluster_healths
+
+    end_s = time.monotonic() + duration_s
+    while (left_s := end_s - time.monotonic()) > 0:
+        time.sleep(min(left_s, LINE_EVERY_S))
+        if left_s > LINE_EVERY_S:
+            for health in cluster_healths(root, plan):
+                if health.symbol in symbols:
+                    console.out.print(health_line(health), markup=False)
 
 
 def take_off(root: Path, symbols: set[str], store: str | None) -> None:
@@ -64,4 +93,3 @@ def take_off(root: Path, symbols: set[str], store: str | None) -> None:
     with head_lock(root):
         apply_plan(root, remove_symbols(read_plan(root), symbols), store)
     end_limits()
-    console.out.print(f"the duration has passed: {', '.join(sorted(symbols))} sealed")

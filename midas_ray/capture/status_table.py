@@ -153,6 +153,19 @@ def as_document(
     }
 
 
+def health_line(health: Health) -> str:
+    """One line: state, best bid and ask, frames a second, bytes."""
+    bid, ask = health.best_bid, health.best_ask
+    best = f"{bid[1]} @ {bid[0]} | {ask[0]} @ {ask[1]}" if bid is not None and ask is not None else "no book"
+    line = (
+        f"{health.symbol} {health.state} {best}  {health.frames_per_s:.1f} frames/s  {health.frames} frames  "
+        f"{console.size_text(health.bytes)} received  {console.size_text(health.bytes_on_disk)} on disk"
+    )
+    if health.gaps or health.reconnects:
+        line += f"  gaps {health.gaps}  reconnects {health.reconnects}"
+    return line if health.error is None else f"{line}  ({health.error})"
+
+
 def print_status(
     healths: list[Health],
     limits: dict[str, LimitsState],

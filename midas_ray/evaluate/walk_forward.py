@@ -8,6 +8,7 @@ from midas_ray.dataset.panel import Panel
 from midas_ray.errors import MidasError, UsageError
 from midas_ray.evaluate.folds import Fit, FittedForecasts, FoldPlan, FoldResult, assemble, fit_and_forecast
 from midas_ray.forecast.baselines import TFT
+from midas_ray.progress import LINE_EVERY_S, LinesNowAndThen
 from midas_ray.settings import NetworkSettings
 
 CANCEL_PATIENCE_S = 5.0
@@ -89,13 +90,19 @@ def fit_all(
     running: dict[Any, FoldPlan] = {}
     for plan, name, seed in wanted:
         gpu = share if name == TFT else 0.0
-        task = ray.remote(_task).options(num_cpus=1, num_gpus=gpu, max_retries=1)
+        title = f"fold {plan.number} {name}" + (f" seed {seed}" if name == TFT else "")
+        task = ray.remote(_task).options(name=title, num_cpus=1, num_gpus=gpu, max_retries=1)
         accelerator = "gpu" if gpu else "cpu"
         running[task.remote(shared_panel, plan, name, seed, network, shared_fit, accelerator)] = plan
     results: dict[int, list[FittedForecasts]] = {plan.number: [] for plan in plans}
     try:
+        lines = LinesNowAndThen()
         while running:
-            (ready,), _ = ray.wait(list(running), num_returns=1)
+            ready_ones, _ = ray.wait(list(running), num_returns=1, timeout=LINE_EVERY_S)
+            if not ready_ones:
+                lines.say(lambda: f"backtest: {len(wanted) - len(running)} of {len(wanted)} fits done")
+                continue
+            ready = ready_ones[0]
             plan = running.pop(ready)
             result = _result_of(ready, plan.number)
             results[plan.number].append(result)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch.utils.tensorboard import SummaryWriter
 
 from midas_ray import console
+from midas_ray.progress import LinesNowAndThen
 
 REPORT_EVERY_S = 1.0
 
@@ -120,6 +121,7 @@ class TrainingDisplay:
         )
         self._task = self._bar.add_task("training", total=None)
         self._best = float("inf")
+        self._lines = LinesNowAndThen()
         self.epochs: list[TrainingProgress] = []
         """The last report of every epoch."""
 
@@ -144,6 +146,12 @@ class TrainingDisplay:
         )
         self._writer.add_scalar("speed/windows_per_s", progress.windows_per_s, progress.step)
         if progress.validation_loss is None:
+            self._lines.say(
+                lambda: (
+                    f"{at} batch {progress.batch}/{progress.batches}  train loss {progress.train_loss:.4f}  "
+                    f"{progress.windows_per_s:,.0f} windows/s"
+                )
+            )
             return
         if any(known.epoch == progress.epoch for known in self.epochs):
             return  # a worker that resumes tells what it knows

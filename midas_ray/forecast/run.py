@@ -21,13 +21,14 @@ if TYPE_CHECKING:  # they import torch
     from midas_ray.forecast.progress import TrainingProgress
 
 
-def train(values: settings.Train) -> int:
+def train(values: settings.Train, run_id: str | None = None) -> int:
     """Train on the feature table; writes models/<run>/ and points models/latest to it. Gives the exit code.
 
-    Raises MidasError with one line where the data, a setting or a folder will not do; no model is written then.
+    run_id: name of a training that begins; None = one by the time. Raises MidasError with one line where the data, a
+    setting or a folder will not do; no model is written then.
     """
     storage = Storage.of(values)
-    record, run_id = None, new_run_id()
+    record, run_id = None, run_id or new_run_id()
     if values.resume is not None:
         run_id = values.resume
         record = Checkpoints(storage, run_id).read()

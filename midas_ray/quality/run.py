@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
-from midas_ray.console import out, progress_bar
+from midas_ray.console import out
+from midas_ray.progress import TaskProgress
 from midas_ray.quality.document import Context, document
 from midas_ray.quality.findings import CHECKS, Findings
 from midas_ray.quality.report import render, verdict_of
@@ -51,10 +52,9 @@ def scan(source: Source) -> list[SymbolQuality]:
     """Every symbol, one file at a time, with progress."""
     files = sum(len(each) for symbol in source.symbols for each in source.files[symbol].values())
     qualities = []
-    with progress_bar() as progress:
-        bar = progress.add_task("validate", total=files)
+    with TaskProgress("validate", files, files, 0) as progress:
         for symbol in source.symbols:
-            quality = scan_symbol(source, symbol, lambda: progress.advance(bar))
+            quality = scan_symbol(source, symbol, lambda: progress.advance(1, 0))
             check_soft(quality)
             qualities.append(quality)
     return qualities

@@ -18,7 +18,6 @@ from midas_ray.reconstruct.plan import (
     read_manifest,
     up_to_date,
 )
-from midas_ray.reconstruct.task import reconstruct_hours
 from midas_ray.settings import BookSettings, Reconstruct
 from midas_ray.spread import Result, cluster_cpus, errors_of, spread
 from midas_ray.storage import Storage
@@ -92,6 +91,8 @@ def chosen_symbols(storage: Storage, settings: Reconstruct) -> list[str]:
 
 def run_tasks(settings: Reconstruct, tasks: list[HourTask], note: Callable[[str], None]) -> list[Result]:
     """One task per pack of hours. A task that fails gives its error; the others go on."""
+    from midas_ray.reconstruct.task import reconstruct_hours  # it compiles: not where nothing is to be done
+
     book = {name: getattr(settings, name) for name in BookSettings.model_fields}
     data_dir = Storage.of(settings).address
 
