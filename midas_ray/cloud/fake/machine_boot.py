@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from midas_ray.cloud.fake import isolation
+from midas_ray.cloud.fake.bridge import HOST
 from midas_ray.errors import UsageError
 
 INSIDE = Path("/run/machine")
@@ -44,6 +45,7 @@ def script(state: Path, name: str, sizes: Sizes) -> str:
             f"mkdir {run} && mount -t tmpfs -o size=64m,mode=755 private {run} && mkdir {run}/sshd",
             f"cp -a {files} {run}/machine && mount --move {run} /run",
             *(f"mount --bind {INSIDE}/{file} /etc/{file}" for file in ("hosts", "hostname", "shadow")),
+            f"if [ -e /etc/resolv.conf ]; then mount --bind {INSIDE}/resolv.conf /etc/resolv.conf; fi",
             f"cp -a {INSIDE}/home/. {shlex.quote(str(isolation.home()))}/",
             isolation.READ_ONLY,
             f"cd {shlex.quote(str(isolation.home()))}",
@@ -65,6 +67,8 @@ def write_files(state: Path, name: str, address: str, port: int, env: dict[str, 
     (home / ".bashrc").write_text(path)
     (home / ".profile").write_text(path)
     (files / "hosts").write_text(f"127.0.0.1 localhost\n{address} {name}\n")
+    # Nobody answers there, and says so at once: names that are not in hosts are unknown without waiting.
+    (files / "resolv.conf").write_text(f"nameserver {HOST}\noptions timeout:1 attempts:1\n")
     (files / "hostname").write_text(name + "\n")
     (files / "shadow").write_text(_unlocked(Path("/etc/shadow").read_text()))
     (files / "shadow").chmod(0o600)

@@ -10,17 +10,27 @@ from midas_ray.cloud.fake.machine import Machine
 from midas_ray.cloud.fake.machine_boot import INSIDE
 
 FREEZE_S = 5.0
+STOPPED = "TtZX"
+"""States of a process, as in /proc, in which it does nothing."""
 _LISTENER = f"$(cat {INSIDE}/sshd.pid)"
 
 
 def freeze(machine: Machine) -> None:
-    """Stop every process in it (SIGSTOP), as a host that hangs; connections stay, nothing answers."""
-    stopped: set[int] = set()
+    """Stop every process in it (SIGSTOP), as a host that hangs; connections stay, nothing answers. Raises OSError."""
     until = time.monotonic() + FREEZE_S
-    while (running := set(machine.processes()) - stopped) and time.monotonic() < until:
-        for pid in running:  # again, until nothing was forked meanwhile
+    while running := [pid for pid in machine.processes() if _state(pid) not in STOPPED]:
+        if time.monotonic() > until:
+            raise OSError(f"machine {machine.name}: expected to freeze within {FREEZE_S:g} s, found {running} running")
+        for pid in running:
             _send(pid, signal.SIGSTOP)
-        stopped |= running
+        time.sleep(0.01)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"  # it ended by itself
 
 
 def thaw(machine: Machine) -> None:
@@ -64,9 +74,10 @@ def change_host_key(machine: Machine) -> None:
 
 
 def fill_disk(machine: Machine, folder: Path | None = None) -> None:
-    """Nothing more can be written to `folder`, its home or /tmp: no space is left."""
+    """No space is left in `folder`, its home or /tmp, but for 4 KB where it was empty."""
     folder = folder or isolation.home()
-    machine.must(f"mount -o remount,size=$(df --output=used -k {folder} | tail -n 1 | tr -d ' ')k {folder}")
+    used = int(machine.must(f"df --output=used -k {folder}").split()[-1])
+    machine.must(f"mount -o remount,size={max(used, 4)}k {folder}")  # 0 is no limit
 
 
 def free_disk(machine: Machine, folder: Path | None = None, *, size_mb: int = 1024) -> None:

@@ -64,6 +64,7 @@ def started(
     command: Sequence[str],
     *,
     env: dict[str, str] | None = None,
+    cwd: Path | None = None,
     private_home: bool = True,
     pipes: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
@@ -79,7 +80,7 @@ def started(
     init = [sys.executable, str(Path(__file__).with_name("outer_init.py")), _setup(private_home)]
     # --kill-child ends the namespace with unshare, and setpriv unshare with this process.
     launch = ["setpriv", "--pdeathsig", "KILL", "unshare", *NAMESPACES, *init, *command]
-    process = subprocess.Popen(launch, env=env, stdout=end, stderr=end, text=True)
+    process = subprocess.Popen(launch, env=env, cwd=cwd, stdout=end, stderr=end, text=True)
     try:
         yield process
     finally:
