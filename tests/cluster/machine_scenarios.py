@@ -27,16 +27,16 @@ def instance() -> dict[str, Any]:
         shown, machine = client.show(number), r.machines.of_instance(number)
         assert shown is not None
         wait_for("onstart to end", lambda: r.attempt(machine, "pgrep -x sleep | wc -l").stdout.strip() >= "2")
+        api = f"{r.fake.url}/api/v0/instances/$CONTAINER_ID/"
         found = {
             "number": str(number),
             "address": shown.ssh_address == (machine.host, machine.port),
             "session": r.on(machine, 'printf "%s|%s|%s" "$CONTAINER_ID" "$MINE" "$FAKE_VAST_PUBLIC_KEYS"'),
             "login": r.on(machine, "bash -lc 'command -v ray python rsync'").split(),
             "started": r.on(machine, "cat started"),
-            "stranger": r.attempt(machine, f'curl -s -w "%{{http_code}}" -o /dev/null {r.fake.url}/api/v1/instances/').stdout,
+            "stranger": r.on(machine, f'curl -s -w "%{{http_code}}" -o /dev/null {api}'),
         }
-        own = f'curl -s -X DELETE -H "Authorization: Bearer $CONTAINER_API_KEY" {r.fake.url}/api/v0/instances/$CONTAINER_ID/'
-        r.attempt(machine, own)
+        r.attempt(machine, f'curl -s -X DELETE -H "Authorization: Bearer $CONTAINER_API_KEY" {api}')
         wait_for("its processes to end", lambda: not machine.processes())
         return found | {"destroyed_by": r.fake.instances()[0]["destroyed_by"], "gone": client.show(number) is None}
 
@@ -69,7 +69,7 @@ def privacy() -> dict[str, Any]:
             "host": sum((Path(folder).expanduser() / "of-one").exists() for folder in folders),
             "of the host": r.attempt(one, "ls /tmp/of-the-host").returncode,
             "names": [r.on(machine, "hostname").strip() for machine in (one, two)],
-            "hosts": [r.attempt(machine, "getent hosts midas-head").returncode for machine in (one, two)],
+            "hosts": [r.attempt(machine, "getent -s files hosts midas-head").returncode for machine in (one, two)],
             "written elsewhere": r.attempt(one, f"touch {Path(__file__).parent}/x /usr/x").stderr.count("Read-only"),
             "terminal": r.on(one, "script -qc tty /dev/null").strip(),
         }
@@ -79,7 +79,8 @@ def death() -> dict[str, Any]:
     """A machine is stopped with everything in it, and the next one gets its address."""
     with rig() as r:
         machine = r.server("first")
-        r.on(machine, "for n in 1 2 3; do (setsid nohup sleep 98765 >/dev/null 2>&1 &); done; (trap '' TERM HUP; exec sleep 98765 >/dev/null 2>&1) &")
+        stays = "exec >/dev/null 2>&1; for n in 1 2 3; do (setsid nohup sleep 98765 &); done; "
+        r.on(machine, stays + "(trap '' TERM HUP; exec sleep 98765) &")
         wait_for("its processes to run", lambda: str(machine.processes().values()).count("sleep 98765") >= 4)
         before = len(machine.processes())
         machine.stop()

@@ -1,7 +1,7 @@
 """`python -m tests.cluster.outer MODULE:FUNCTION [JSON...]`: a scenario in namespaces of its own.
 
-A scenario is a function whose arguments and result JSON can say. It runs in the outer namespace (home, /tmp, network and
-processes of its own), is killed with everything it started when its time is over, and its result is printed as JSON on
+A scenario is a function whose arguments and result JSON can say. It runs in the outer namespace (home, /tmp, network
+and processes of its own), is killed with everything it started when its time is over, and its result is printed as JSON on
 stdout; what it and its programs print goes to stderr.
 """
 
@@ -36,7 +36,9 @@ def inside(scenario: Callable[..., Any] | str, *arguments: Any, timeout_s: float
         except subprocess.TimeoutExpired:
             process.kill()
             _, said = process.communicate()
-            raise ScenarioError(f"{name}: expected an end within {timeout_s:g} s; it printed:\n{said[-TAIL:]}") from None
+            raise ScenarioError(
+                f"{name}: expected an end within {timeout_s:g} s; it printed:\n{said[-TAIL:]}"
+            ) from None
     if process.returncode:
         raise ScenarioError(f"{name}: exit code {process.returncode}; it printed:\n{said[-TAIL:]}")
     sys.stderr.write(said)

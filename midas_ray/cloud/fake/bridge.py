@@ -14,7 +14,9 @@ HOST = "10.77.0.1"
 """Address of the outer namespace itself: where the fake API listens."""
 FIRST, LAST = 10, 250
 """Of the addresses given to machines: the last number."""
-SETUP = f"ip link set lo up && ip link add {NAME} type bridge && ip addr add {HOST}/24 dev {NAME} && ip link set {NAME} up"
+SETUP = (
+    f"ip link set lo up && ip link add {NAME} type bridge && ip addr add {HOST}/24 dev {NAME} && ip link set {NAME} up"
+)
 """Bash: the bridge, in a network namespace that has none."""
 
 

@@ -44,10 +44,10 @@ def private_folders(stash: Path, sizes_mb: dict[Path, int], kept: Iterable[Path]
         make = "mkdir -p" if path.is_dir() else "touch"
         aside.append(f"{make} {at} && mount --rbind {place} {at}")
         back.append(f"mkdir -p {shlex.quote(str(path.parent))} && {make} {place} && mount --move {at} {place}")
-    mounts = [
-        f"mount -t tmpfs -o size={size}m,mode={'700' if folder == home() else '1777'} private {shlex.quote(str(folder))}"
-        for folder, size in sizes_mb.items()
-    ]
+    mounts = []
+    for folder, size in sizes_mb.items():
+        mode = "700" if folder == home() else "1777"
+        mounts.append(f"mount -t tmpfs -o size={size}m,mode={mode} private {shlex.quote(str(folder))}")
     return "\n".join([f"mkdir -p {shlex.quote(str(stash))}", *aside, *mounts, *back])
 
 

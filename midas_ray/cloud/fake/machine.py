@@ -67,7 +67,7 @@ class Machine:
         if not self._says_booted():
             raise OSError(f"machine {self.name}: its set-up failed: {log.read_text().strip()[-300:]}")
         self._pid = int(Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()[0])
-        self._space = os.readlink(f"/proc/{self._pid}/ns/pid")
+        self._space = str(Path(f"/proc/{self._pid}/ns/pid").readlink())
         self._bridge.plug(self._cable, self._pid)
         self.serve_ssh()
 
@@ -138,7 +138,7 @@ class Machine:
         found: dict[int, str] = {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                if self._space and os.readlink(entry / "ns" / "pid") == self._space:
+                if self._space and str((entry / "ns" / "pid").readlink()) == self._space:
                     found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it ended while we looked

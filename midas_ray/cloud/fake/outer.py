@@ -70,7 +70,8 @@ def started(
 ) -> Iterator[subprocess.Popen[str]]:
     """Run `command` in an outer namespace; on leaving the block everything in it is killed.
 
-    private_home: its home, /tmp and /dev/shm are empty; else those of this machine. pipes: stdout and stderr are for the caller.
+    private_home: its home, /tmp and /dev/shm are empty; else those of this machine.
+    pipes: stdout and stderr are for the caller.
     Raises UsageError where namespaces or a program are not to be had.
     """
     reason = available()
