@@ -1,7 +1,7 @@
 """Files below one folder of the driver's machine, for nodes that share no disk with it: the actor that has them there.
 
-`relayed_fs` is the file system that other nodes see. Every call may come twice, as Ray repeats those that were under way
-when the actor died: so pieces are written at their places, and a file that has been published may be published again.
+`relayed_fs` is the file system that other nodes see. Every call may come twice, as Ray repeats those that were under
+way when the actor died: so pieces are written at their places, and a published file may be published again.
 """
 
 import errno
@@ -46,7 +46,7 @@ def _answered(
     """An OSError is an answer: raised, it would come without its number, and Ray would print its traceback."""
 
     @functools.wraps(method)
-    def answer(self: "RelayedFiles", *args: P.args, **kwargs: P.kwargs) -> T | Refusal:
+    def answer(self: "RelayedFiles", /, *args: P.args, **kwargs: P.kwargs) -> T | Refusal:
         try:
             return method(self, *args, **kwargs)
         except OSError as error:
@@ -79,9 +79,9 @@ class RelayedFiles:
     def listing(self, folder: str, recursive: bool) -> list[Entry]:
         """What a folder holds, but for files that are still coming. Raises FileNotFoundError."""
         found = []
-        for name in sorted(os.listdir(self._below(folder))):
-            path = f"{folder.rstrip('/')}/{name}"
-            entry = None if name.startswith(TEMPORARY) else _entry(Path(path), path)
+        for at in sorted(self._below(folder).iterdir()):
+            path = f"{folder.rstrip('/')}/{at.name}"
+            entry = None if at.name.startswith(TEMPORARY) else _entry(at, path)
             if entry is None:
                 continue
             found.append(entry)

@@ -1,8 +1,8 @@
 """A folder of the driver's machine as a file system on every node: `pyarrow.fs` over the actor of `relayed_files`.
 
-What is read and written travels in pieces through Ray's object stores, several at a time. A file appears whole under its
-name when its stream is closed; one that is given up never does. Errors are OSErrors with the number that the driver's
-machine gave, such as errno.ENOSPC.
+What is read and written travels in pieces through Ray's object stores, several at a time. A file appears whole under
+its name when its stream is closed; one that is given up never does. Errors are OSErrors with the number that the
+driver's machine gave, such as errno.ENOSPC.
 """
 
 import errno

@@ -82,6 +82,12 @@ class Ports:
         ]
 
 
+def is_node(address: str, node_manager_port: int) -> bool:
+    """Whether a Ray node that says this of itself is one of the mesh."""
+    slots = (HEAD_SLOT, *WORKER_SLOTS)
+    return address == LOOPBACK and node_manager_port in {Ports(slot).node_manager for slot in slots}
+
+
 def forwards(slot: int) -> list[str]:
     """What the head's SSH connection to the worker in `slot` carries, as flags of `ssh`.
 

@@ -1,5 +1,6 @@
-"""What the workers of a training tell the command, wherever they run."""
+"""What the workers of a training, and Ray's controller of them, tell the command, wherever they run."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -9,14 +10,32 @@ from midas_ray.errors import MidasError
 from midas_ray.forecast.progress import TrainingProgress
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What has come since the last time, and how it stands."""
+
+    progress: list[TrainingProgress]
+    notes: list[str]
+    waiting_since_s: float | None
+    """Since when there has been no room for workers (time.monotonic of the command's machine)."""
+    first_steps: int
+    """Groups of workers that have made a step: the first ones, and those that took the place of dead ones."""
+
+
 class Board:
     """Carries progress, notes and a failure that a restart would meet again. An actor: `open_board`."""
 
     def __init__(self) -> None:
         self._progress: list[TrainingProgress] = []
         self._notes: list[str] = []
+        self._said: set[str] = set()
         self._failure: MidasError | None = None
-        self._begun = 0
+        self._begun = self._first_steps = 0
+        self._waiting_since_s: float | None = None
+
+    def waits(self, since_s: float | None) -> None:
+        """There has been no room for workers since then; None: there is."""
+        self._waiting_since_s = since_s
 
     def begin(self, epochs: int, workers: int) -> None:
         """Workers begin after so many epochs: the first ones, or those that take the place of dead ones."""
@@ -28,6 +47,16 @@ class Board:
             self._notes.append(f"the training goes on after epoch {epochs} with {group}")
         self._begun += 1
 
+    def stepped(self) -> None:
+        """Workers have made their first step."""
+        self._first_steps += 1
+
+    def note(self, line: str) -> None:
+        """A line for the person, once however many workers say it."""
+        if line not in self._said:
+            self._said.add(line)
+            self._notes.append(line)
+
     def add(self, progress: TrainingProgress) -> None:
         self._progress.append(progress)
 
@@ -37,9 +66,9 @@ class Board:
     def failure(self) -> MidasError | None:
         return self._failure
 
-    def take(self) -> tuple[list[TrainingProgress], list[str]]:
+    def take(self) -> News:
         """What has come since the last time."""
-        taken = self._progress, self._notes
+        taken = News(self._progress, self._notes, self._waiting_since_s, self._first_steps)
         self._progress, self._notes = [], []
         return taken
 
