@@ -7,7 +7,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from midas_ray.errors import MidasError
-from midas_ray.forecast.progress import TrainingProgress
+from midas_ray.forecast.training_progress import TrainingProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,10 @@ class News:
 
     progress: list[TrainingProgress]
     notes: list[str]
-    waiting_since_s: float | None
-    """Since when there has been no room for workers (time.monotonic of the command's machine)."""
+    without_workers_s: float | None
+    """Since when there have been none (time.monotonic of the command's machine); None while there are."""
+    no_room: bool
+    """Whether Ray has looked for room for them in vain."""
     first_steps: int
     """Groups of workers that have made a step: the first ones, and those that took the place of dead ones."""
 
@@ -31,11 +33,12 @@ class Board:
         self._said: set[str] = set()
         self._failure: MidasError | None = None
         self._begun = self._first_steps = 0
-        self._waiting_since_s: float | None = None
+        self._without_workers_s: float | None = None
+        self._no_room = False
 
-    def waits(self, since_s: float | None) -> None:
-        """There has been no room for workers since then; None: there is."""
-        self._waiting_since_s = since_s
+    def waits(self, since_s: float | None, no_room: bool) -> None:
+        """There have been no workers since then; None: there are."""
+        self._without_workers_s, self._no_room = since_s, no_room
 
     def begin(self, epochs: int, workers: int) -> None:
         """Workers begin after so many epochs: the first ones, or those that take the place of dead ones."""
@@ -68,7 +71,7 @@ class Board:
 
     def take(self) -> News:
         """What has come since the last time."""
-        taken = News(self._progress, self._notes, self._waiting_since_s, self._first_steps)
+        taken = News(self._progress, self._notes, self._without_workers_s, self._no_room, self._first_steps)
         self._progress, self._notes = [], []
         return taken
 

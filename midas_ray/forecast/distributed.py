@@ -1,6 +1,7 @@
 """Training under Ray Train, from the command: 1 to N workers on CPU or GPU, restarted where some die."""
 
 import threading
+import time
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,16 @@ import ray.train
 import torch
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from midas_ray import console
 from midas_ray.errors import MemoryLimitError, MidasError, WorkerError
 from midas_ray.forecast.board import open_board
 from midas_ray.forecast.checkpoints import Checkpoints
-from midas_ray.forecast.nodes import bring_gpus
-from midas_ray.forecast.progress import Report
+from midas_ray.forecast.nodes import ask_for_gpus
 from midas_ray.forecast.scheduling import NodeNews, WaitForRoom, set_environment
 from midas_ray.forecast.train_worker import CHECKPOINT_FILE, WEIGHTS, train_loop
+from midas_ray.forecast.training_progress import Report
 from midas_ray.forecast.training_set import Schedule, TrainingSet
 from midas_ray.forecast.workers import Workers
 from midas_ray.settings import GpuSettings
@@ -74,9 +76,32 @@ def train_with_ray(
     workers die more than `max_restarts` times. Nodes that are taken away with notice (spot) do not count.
     """
     Schedule.of(training.network, len(training.train), workers.most)
-    asked_s = None
+    news, asked = NodeNews(workers, settings.wait_for_gpus), None
     if workers.to_come:
-        asked_s = bring_gpus("--gpus", workers.most, workers.one_node, settings.wait_for_gpus)
+        asked = ask_for_gpus(workers.most, workers.one_node)
+        news.asked(time.monotonic())
+    try:
+        result = _run(training, workers, checkpoints, report, max_restarts, settings, news, asked)
+    finally:
+        if asked is not None:
+            remove_placement_group(asked)
+    best = Checkpoint(result.get_best_checkpoint("val_loss", "min").path, checkpoints.storage.fs)
+    with best.as_directory() as folder:
+        stored = torch.load(Path(folder) / CHECKPOINT_FILE, map_location="cpu", weights_only=False)["state_dict"]
+    return {name.removeprefix(WEIGHTS): value for name, value in stored.items() if name.startswith(WEIGHTS)}
+
+
+def _run(
+    training: TrainingSet,
+    workers: Workers,
+    checkpoints: Checkpoints,
+    report: Report,
+    max_restarts: int,
+    settings: GpuSettings,
+    news: NodeNews,
+    asked: PlacementGroup | None,
+) -> Any:
+    """Ray Train's result. Raises MidasError."""
     set_environment()
     board = open_board()
     trainer = TorchTrainer(
@@ -98,20 +123,16 @@ def train_with_ray(
             checkpoint_config=CheckpointConfig(
                 num_to_keep=2, checkpoint_score_attribute="val_loss", checkpoint_score_order="min"
             ),
-            callbacks=[WaitForRoom(board, workers, settings.wait_for_gpus if workers.gpu else None)],
+            callbacks=[WaitForRoom(board, workers, settings.wait_for_gpus if workers.gpu else None, asked)],
         ),
     )  # fmt: skip
     try:
-        news = NodeNews(workers, settings.wait_for_gpus, asked_s)
         result = _relay_until(_fit_beside(trainer), board, report, news)
     except ray.train.TrainingFailedError as error:
         raise _explained(error, board, training, max_restarts) from None
     if (failure := ray.get(board.failure.remote())) is not None:
         raise failure
-    best = Checkpoint(result.get_best_checkpoint("val_loss", "min").path, checkpoints.storage.fs)
-    with best.as_directory() as folder:
-        stored = torch.load(Path(folder) / CHECKPOINT_FILE, map_location="cpu", weights_only=False)["state_dict"]
-    return {name.removeprefix(WEIGHTS): value for name, value in stored.items() if name.startswith(WEIGHTS)}
+    return result
 
 
 def _explained(error: Exception, board: Any, training: TrainingSet, max_restarts: int) -> MidasError:

@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import ray
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from midas_ray import console
 from midas_ray.errors import NodeError, UsageError
@@ -50,44 +49,61 @@ def none_came(count: int, patience_s: float) -> NodeError:
     )
 
 
+def ask_for_gpus(count: int, one_node: bool) -> PlacementGroup:
+    """Have the autoscaler bring nodes with `count` GPUs. To be removed for whoever takes them."""
+    return placement_group([{"GPU": 1}] * count, strategy="STRICT_PACK" if one_node else "PACK")
+
+
+class Refusal:
+    """Notices that the autoscaler has no nodes for what was asked of it."""
+
+    def __init__(self, flag: str, count: int, one_node: bool) -> None:
+        """flag: what asks for so many GPUs."""
+        self._flag, self._count, self._one_node = flag, count, one_node
+        self._since_s: float | None = None
+
+    def look(self) -> None:
+        """Raises UsageError where it has said so for long enough."""
+        if not self._said():
+            self._since_s = None
+            return
+        now_s = time.monotonic()
+        self._since_s = now_s if self._since_s is None else self._since_s
+        if now_s - self._since_s >= REFUSED_AFTER_S:
+            where = " on one node" if self._one_node else ""
+            raise UsageError(
+                f"{self._flag} {self._count}: expected GPUs that the cluster has or may get{where}, found no node type "
+                f"for so many (the largest node there is has {gpus_text(room_now().gpus_of_largest)}); lower it, or 0 "
+                "for the CPU"
+            )
+
+    def _said(self) -> bool:
+        state = autoscaler_state()
+        gangs = [] if state is None else state.infeasible_gang_resource_requests
+        return state is None or any(
+            sum(each.resources_bundle.get("GPU", 0) for each in gang.requests) == self._count for gang in gangs
+        )
+
+
 def bring_gpus(
     flag: str, count: int, one_node: bool, patience_s: float, tell: Callable[[str], None] = console.err.print
-) -> float:
+) -> None:
     """Have the autoscaler bring nodes with `count` GPUs, and return when they are free for whoever takes them next.
 
-    Gives when they were asked for (time.monotonic). flag: what asks for them. Raises UsageError where no node of the
-    cluster could have so many, NodeError where none came in time.
+    flag: what asks for them. Raises UsageError where no node of the cluster could have so many, NodeError where none
+    came in time.
     """
-    group = placement_group([{"GPU": 1}] * count, strategy="STRICT_PACK" if one_node else "PACK")
-    asked_s, told, refused_s = time.monotonic(), False, None
+    group, refusal = ask_for_gpus(count, one_node), Refusal(flag, count, one_node)
+    asked_s = time.monotonic()
+    tell(waiting_text(count, patience_s))
     try:
         while not group.wait(LOOK_S):
-            now_s = time.monotonic()
-            refused_s = (refused_s or now_s) if _refused(group) else None
-            if refused_s is not None and now_s - refused_s > REFUSED_AFTER_S:
-                where = " on one node" if one_node else ""
-                raise UsageError(
-                    f"{flag} {count}: expected GPUs that the cluster has or may get{where}, found no node type for so "
-                    f"many (the largest node there is has {gpus_text(room_now().gpus_of_largest)}); lower it, or 0 "
-                    "for the CPU"
-                )
-            if now_s - asked_s > patience_s:
+            refusal.look()
+            if time.monotonic() - asked_s > patience_s:
                 raise none_came(count, patience_s)
-            if not told and refused_s is None:
-                told = True
-                tell(waiting_text(count, patience_s))
-        if told:
-            tell(joined_text(time.monotonic() - asked_s))
+        tell(joined_text(time.monotonic() - asked_s))
     finally:
         remove_placement_group(group)
-    return asked_s
-
-
-def _refused(group: Any) -> bool:
-    """Whether the autoscaler says that it has nothing for the group."""
-    state = autoscaler_state()
-    own = group.id.hex()
-    return state is None or any(own in each.details for each in state.infeasible_gang_resource_requests)
 
 
 class GpuWatch:

@@ -18,7 +18,7 @@ from midas_ray.storage import Storage
 
 if TYPE_CHECKING:  # they import torch
     from midas_ray.forecast.forecaster import Forecaster
-    from midas_ray.forecast.progress import TrainingProgress
+    from midas_ray.forecast.training_progress import TrainingProgress
 
 
 def train(values: settings.Train) -> int:
@@ -112,8 +112,8 @@ def _fit(
 ) -> Fitted:
     """Train under Ray, from the start or, with the `record` of a training that was cut off, from its last epoch."""
     # These import torch, which takes seconds: bad input is refused before.
+    from midas_ray.forecast.display import TrainingDisplay
     from midas_ray.forecast.fitting import forecaster_of
-    from midas_ray.forecast.progress import TrainingDisplay
     from midas_ray.forecast.training_set import prepare
 
     # The command line's settings class is made at run time: workers get the plain one.

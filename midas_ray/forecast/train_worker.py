@@ -21,7 +21,7 @@ from midas_ray.forecast.device import accelerator
 from midas_ray.forecast.fitting import prepared, quiet_lightning, trainer_options
 from midas_ray.forecast.memory import out_of_memory_explained
 from midas_ray.forecast.metrics import TrainingMetrics
-from midas_ray.forecast.progress import TrainingProgress
+from midas_ray.forecast.training_progress import TrainingProgress
 from midas_ray.forecast.training_set import Schedule, TrainingSet, loaders, new_module, sampler_of
 
 CHECKPOINT_FILE = "checkpoint.ckpt"

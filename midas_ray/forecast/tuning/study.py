@@ -47,8 +47,8 @@ class TrialShare:
 def share_of_trial(values: Tune) -> TrialShare:
     """Raises UsageError where the running Ray has not so much.
 
-    A GPU that is asked for where there is none is brought where the cluster has an autoscaler: NodeError where none came
-    in time. Trials share what is there then: those that waited for more would have more rented.
+    A GPU that is asked for where there is none is brought where the cluster has an autoscaler: NodeError where none
+    came in time. Trials share what is there then: those that waited for more would have more rented.
     """
     room = room_now()
     gpus = values.gpus_per_trial

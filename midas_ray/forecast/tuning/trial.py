@@ -13,7 +13,7 @@ from midas_ray.dataset.panel import IntArray, Panel
 from midas_ray.errors import MidasError
 from midas_ray.forecast.device import accelerator
 from midas_ray.forecast.fitting import fit
-from midas_ray.forecast.progress import TrainingProgress
+from midas_ray.forecast.training_progress import TrainingProgress
 from midas_ray.forecast.tuning.space import network_of
 from midas_ray.settings import OptimisationSettings
 
