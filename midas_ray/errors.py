@@ -10,6 +10,7 @@ MidasError                 one clear line for the user; the command exits with `
  +-- StorageError          a folder cannot be read or written
  +-- MemoryLimitError      the machine has too little memory for what was asked
  +-- WorkerError           workers died more often than is made up for
+ +-- NodeError             no node came that could do what was asked, or one that came cannot
  +-- VenueError            the exchange refused, is unreachable or sent what it must not
       +-- UnknownSymbolError the venue does not list this symbol
       +-- GeoBlockedError    the venue does not serve this country: no use to try again
@@ -60,6 +61,10 @@ class MemoryLimitError(MidasError):
 
 class WorkerError(MidasError):
     """Workers died more often than is made up for."""
+
+
+class NodeError(MidasError):
+    """No node came that could do what was asked, or one that came cannot."""
 
 
 class VenueError(MidasError):

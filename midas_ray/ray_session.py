@@ -18,6 +18,12 @@ CONNECT_S = 5.0
 """How long a cluster's address may take to accept a connection."""
 
 _RUNTIME_ENV = {"env_vars": WORKER_ENVIRONMENT}
+_private = False
+
+
+def is_private() -> bool:
+    """Whether Ray was started here, for this command alone: then all of it runs on this machine, and stays there."""
+    return _private
 
 
 @contextlib.contextmanager
@@ -40,18 +46,21 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
         ray_token.show_own_token()
     import ray
 
+    global _private
     if ray.is_initialized():
         yield
         return
     try:
         with held_back():  # cut in the middle, Ray leaves processes behind
             _join(address) if address else _start_private(settings)
+        _private = not address
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield
     finally:
         with held_back():
             ray.shutdown()
+        _private = False
 
 
 def _join(address: str) -> None:

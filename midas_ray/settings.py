@@ -108,6 +108,18 @@ class RaySettings(MidasSettings):
     num_cpus: int | None = Field(None, ge=1, description="CPU cores for a private local Ray; empty = all")
 
 
+class GpuSettings(MidasSettings):
+    """What holds where GPUs are asked for."""
+
+    wait_for_gpus: DurationS = Field(
+        1800.0, ge=0, description="how long to wait for a node with the GPUs asked for, at the start and after a loss"
+    )
+    fake_gpus: bool = Field(
+        False,
+        description="train on the CPU where torch cannot use a node's GPU, for trying out; else an error",
+    )
+
+
 class FlagSettings(MidasSettings):
     """Settings some of which only the command line gives: there the environment would say what nobody meant."""
 
@@ -516,6 +528,7 @@ class Validate(SelectedSymbolSettings):
 class Train(
     SelectedSymbolSettings,
     RaySettings,
+    GpuSettings,
     ModelSettings,
     NetworkSettings,
     SplitSettings,
@@ -527,7 +540,12 @@ class Train(
     flags_only: ClassVar[frozenset[str]] = frozenset({"config", "resume"})
 
     log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
-    gpus: int | None = Field(None, ge=0, description="GPU workers; empty = as many as Ray finds; 0 = on the CPU")
+    gpus: int | None = Field(
+        None,
+        ge=0,
+        description="GPU workers; empty = as many as there are now; 0 = on the CPU; more than there are has a cluster "
+        "that rents nodes rent one",
+    )
     workers: WorkerRange | None = Field(
         None,
         description="workers that share every batch: 2, or 1-4 = as many of these as there is room for at the moment; "
@@ -541,7 +559,15 @@ class Train(
     )
 
 
-class Tune(SelectedSymbolSettings, RaySettings, OptimisationSettings, SplitSettings, FinalPeriodSettings, FlagSettings):
+class Tune(
+    SelectedSymbolSettings,
+    RaySettings,
+    GpuSettings,
+    OptimisationSettings,
+    SplitSettings,
+    FinalPeriodSettings,
+    FlagSettings,
+):
     """Search the forecaster's settings by asynchronous successive halving (ASHA), on the validation part alone.
 
     Learning rate and dropout are drawn from a range, the others from a list; the best configuration is written as a
@@ -569,7 +595,8 @@ class Tune(SelectedSymbolSettings, RaySettings, OptimisationSettings, SplitSetti
         None,
         ge=0,
         le=1,
-        description="share of a GPU that a trial takes: 0.25 = 4 on one; empty = 1 where there is one",
+        description="share of a GPU that a trial takes: 0.25 = 4 on one; empty = 1 where there is one; where there is "
+        "none a cluster that rents nodes rents one",
     )
     log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
     name: str | None = Field(None, description="name of the study; empty = by the time")
@@ -584,6 +611,7 @@ class Tune(SelectedSymbolSettings, RaySettings, OptimisationSettings, SplitSetti
 class Backtest(
     SelectedSymbolSettings,
     RaySettings,
+    GpuSettings,
     ModelSettings,
     NetworkSettings,
     FinalPeriodSettings,
@@ -610,7 +638,12 @@ class Backtest(
     test_groups: int = Field(2, ge=2, le=10, description="of these, judged in each split")
     open_final: bool = Field(False, description="judge the final period, once, and record that it was opened")
     open_final_again: bool = Field(False, description="as --open-final, although it was opened before")
-    gpus: int | None = Field(None, ge=0, description="GPUs shared by the folds; empty = as many as Ray finds; 0 = CPU")
+    gpus: int | None = Field(
+        None,
+        ge=0,
+        description="GPUs shared by the folds; empty = as many as there are now; 0 = CPU; more than there are has a "
+        "cluster that rents nodes rent them",
+    )
 
 
 class Pipeline(Reconstruct, FeatureSettings, Validate, Train, Backtest):  # type: ignore[misc]

@@ -84,6 +84,12 @@ HEAD_ADDRESS = f"[::ffff:{LOOPBACK}]:{Ports(HEAD_SLOT).gcs}"
 machine's address on the network, where the head does not listen; a name would have gRPC ask a DNS server for it."""
 
 
+def is_node(address: str, node_manager_port: int) -> bool:
+    """Whether a Ray node that says this of itself is one of the mesh."""
+    slots = (HEAD_SLOT, *WORKER_SLOTS)
+    return address == LOOPBACK and node_manager_port in {Ports(slot).node_manager for slot in slots}
+
+
 def forwards(slot: int) -> list[str]:
     """What the head's SSH connection to the worker in `slot` carries, as flags of `ssh`.
 

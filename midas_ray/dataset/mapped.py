@@ -21,7 +21,12 @@ def large_array(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile(prefix="midas-columns-") as file:
         file.truncate(size)
-        return np.memmap(file, dtype, "r+", shape=shape)
+        return _mapped(file, dtype, shape)
+
+
+def _mapped(file: Any, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """A plain array over the file: of a numpy.memmap Ray would take a copy into memory before it stores it."""
+    return np.memmap(file, dtype, "r+", shape=shape).view(np.ndarray)
 
 
 class Rows:
@@ -53,4 +58,4 @@ class Rows:
         like = self._blocks[0]
         self._file.flush()
         with self._file:
-            return np.memmap(self._file, like.dtype, "r+", shape=(self._rows, *like.shape[1:]))
+            return _mapped(self._file, like.dtype, (self._rows, *like.shape[1:]))

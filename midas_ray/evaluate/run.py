@@ -202,7 +202,7 @@ def _run(
         if absent:
             err.print(f"fold {plan.number}: no test window of {', '.join(absent)}; {CUT_TO_THE_SHORTEST}")
     with ray_session(settings):
-        return run_folds(panel, plans, network, names, seeds, gpus=settings.gpus, done=done, fit=fit)
+        return run_folds(panel, plans, network, names, seeds, gpus=settings.gpus, settings=settings, done=done, fit=fit)
 
 
 def _judge_loaded(settings: Backtest, model: str, storage: Storage) -> _Judged:
@@ -261,4 +261,4 @@ def _fit_baselines(
     settings: Backtest, panel: Panel, plan: FoldPlan, network: NetworkSettings, names: tuple[str, ...]
 ) -> list[FittedForecasts]:
     with ray_session(settings):
-        return fit_all(panel, [plan], network, names, 1, gpus=0, done=lambda *_: None)[plan.number]
+        return fit_all(panel, [plan], network, names, 1, gpus=0, settings=settings, done=lambda *_: None)[plan.number]

@@ -1,12 +1,27 @@
-"""What the workers of a training tell the command, wherever they run."""
+"""What the workers of a training, and Ray's controller of them, tell the command, wherever they run."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from midas_ray.errors import MidasError
-from midas_ray.forecast.progress import TrainingProgress
+from midas_ray.forecast.training_progress import TrainingProgress
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What has come since the last time, and how it stands."""
+
+    progress: list[TrainingProgress]
+    notes: list[str]
+    without_workers_s: float | None
+    """Since when there have been none (time.monotonic of the command's machine); None while there are."""
+    no_room: bool
+    """Whether Ray has looked for room for them in vain."""
+    first_steps: int
+    """Groups of workers that have made a step: the first ones, and those that took the place of dead ones."""
 
 
 class Board:
@@ -15,8 +30,15 @@ class Board:
     def __init__(self) -> None:
         self._progress: list[TrainingProgress] = []
         self._notes: list[str] = []
+        self._said: set[str] = set()
         self._failure: MidasError | None = None
-        self._begun = 0
+        self._begun = self._first_steps = 0
+        self._without_workers_s: float | None = None
+        self._no_room = False
+
+    def waits(self, since_s: float | None, no_room: bool) -> None:
+        """There have been no workers since then; None: there are."""
+        self._without_workers_s, self._no_room = since_s, no_room
 
     def begin(self, epochs: int, workers: int) -> None:
         """Workers begin after so many epochs: the first ones, or those that take the place of dead ones."""
@@ -28,6 +50,16 @@ class Board:
             self._notes.append(f"the training goes on after epoch {epochs} with {group}")
         self._begun += 1
 
+    def stepped(self) -> None:
+        """Workers have made their first step."""
+        self._first_steps += 1
+
+    def note(self, line: str) -> None:
+        """A line for the person, once however many workers say it."""
+        if line not in self._said:
+            self._said.add(line)
+            self._notes.append(line)
+
     def add(self, progress: TrainingProgress) -> None:
         self._progress.append(progress)
 
@@ -37,9 +69,9 @@ class Board:
     def failure(self) -> MidasError | None:
         return self._failure
 
-    def take(self) -> tuple[list[TrainingProgress], list[str]]:
+    def take(self) -> News:
         """What has come since the last time."""
-        taken = self._progress, self._notes
+        taken = News(self._progress, self._notes, self._without_workers_s, self._no_room, self._first_steps)
         self._progress, self._notes = [], []
         return taken
 

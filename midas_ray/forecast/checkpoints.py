@@ -12,6 +12,7 @@ import pyarrow.fs as pafs
 
 from midas_ray import __version__
 from midas_ray.errors import CorruptFileError, SchemaError, UsageError
+from midas_ray.ray_session import is_private
 from midas_ray.storage import Storage
 
 CHECKPOINT_VERSION = 1
@@ -64,6 +65,14 @@ class Checkpoints:
     def root(self) -> str:
         """The folder of all runs, as `storage.fs` names it."""
         return f"{self.storage.root}/{ROOT}"
+
+    def everywhere(self) -> pafs.FileSystem:
+        """`storage.fs` as any node of the running Ray reaches it: a local folder by way of this machine's actor."""
+        if not self.storage.is_local or is_private():
+            return self.storage.fs
+        from midas_ray.relayed_fs import open_relayed
+
+        return open_relayed(self.root)
 
     def begin(self, record: TrainingRecord) -> None:
         self.storage.write_bytes(f"{self._folder}/{RECORD}", record.to_json())

@@ -18,7 +18,7 @@ from midas_ray.forecast.batches import decoder_reals, encoder_reals
 from midas_ray.forecast.forecaster import Forecaster
 from midas_ray.forecast.judgement import Judgement, iso
 from midas_ray.forecast.parts import Parts
-from midas_ray.forecast.progress import TrainingProgress
+from midas_ray.forecast.training_progress import TrainingProgress
 from midas_ray.settings import Train
 from midas_ray.storage import Storage
 

@@ -17,7 +17,8 @@ from midas_ray.forecast.callbacks import BestWeights, ReseedEachEpoch, StopWhere
 from midas_ray.forecast.forecaster import Forecaster
 from midas_ray.forecast.memory import out_of_memory_explained
 from midas_ray.forecast.network import QuantileForecaster
-from midas_ray.forecast.progress import ProgressCallback, Report
+from midas_ray.forecast.progress import ProgressCallback
+from midas_ray.forecast.training_progress import Report
 from midas_ray.forecast.training_set import (
     Schedule,
     TrainingSet,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from midas_ray.capture.metrics import NO_VALUE, PREFIX
-from midas_ray.forecast.progress import TrainingProgress
+from midas_ray.forecast.training_progress import TrainingProgress
 
 GAUGES: dict[str, str] = {
     "train_loss": "mean pinball loss of the epoch so far, scaled units",

@@ -1,47 +1,15 @@
-"""What is shown and kept of a running training: a line an epoch (a bar on a terminal) and TensorBoard scalars."""
+"""What is told of a running training from where it runs."""
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from dataclasses import asdict, replace
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 
-from midas_ray import console
-from midas_ray.progress import LinesNowAndThen
+from midas_ray.forecast.training_progress import Report, TrainingProgress
 
 REPORT_EVERY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingProgress:
-    """Where a training stands. Losses are mean pinball losses in scaled units."""
-
-    epoch: int
-    """From 1."""
-    epochs: int
-    batch: int
-    batches: int
-    step: int
-    """Optimiser steps so far."""
-    train_loss: float
-    """Mean over the epoch so far: of the first worker until the epoch ends, of all then."""
-    validation_loss: float | None
-    """None until the epoch ends."""
-    seconds: float
-    """Since training began."""
-    validation_bps: float | None = None
-    """The validation loss in bps of the price."""
-    windows_per_s: float = 0.0
-    """Training windows a second since the epoch began, all workers together."""
-
-
-Report = Callable[[TrainingProgress], None]
 
 
 class ProgressCallback(pl.Callback):
@@ -102,68 +70,4 @@ class ProgressCallback(pl.Callback):
             validation_loss=None,
             seconds=self._reported - self._started,
             windows_per_s=batch * self._batch_size / max(1e-9, self._reported - self._epoch_started),
-        )
-
-
-class TrainingDisplay:
-    """Shows progress to a person and writes TensorBoard logs into `log_dir`. A context manager; call it to report."""
-
-    def __init__(self, log_dir: Path) -> None:
-        self._writer = SummaryWriter(str(log_dir))
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console.err,
-            disable=not console.err.is_terminal,
-            transient=True,
-        )
-        self._task = self._bar.add_task("training", total=None)
-        self._best = float("inf")
-        self._lines = LinesNowAndThen()
-        self.epochs: list[TrainingProgress] = []
-        """The last report of every epoch."""
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-        self._writer.close()
-
-    def __call__(self, progress: TrainingProgress) -> None:
-        at = f"epoch {progress.epoch}/{progress.epochs}"
-        self._writer.add_scalar("loss/train", progress.train_loss, progress.step)
-        self._bar.update(
-            self._task,
-            total=progress.epochs * progress.batches,
-            completed=(progress.epoch - 1) * progress.batches + progress.batch,
-            description=f"{at} batch {progress.batch}/{progress.batches} loss {progress.train_loss:.4f}",
-        )
-        self._writer.add_scalar("speed/windows_per_s", progress.windows_per_s, progress.step)
-        if progress.validation_loss is None:
-            self._lines.say(
-                lambda: (
-                    f"{at} batch {progress.batch}/{progress.batches}  train loss {progress.train_loss:.4f}  "
-                    f"{progress.windows_per_s:,.0f} windows/s"
-                )
-            )
-            return
-        if any(known.epoch == progress.epoch for known in self.epochs):
-            return  # a worker that resumes tells what it knows
-        self.epochs.append(progress)
-        self._writer.add_scalar("loss/validation", progress.validation_loss, progress.step)
-        in_bps = ""
-        if progress.validation_bps is not None:
-            self._writer.add_scalar("loss/validation_bps", progress.validation_bps, progress.step)
-            in_bps = f" ({progress.validation_bps:.3f} bps)"
-        better = progress.validation_loss < self._best
-        self._best = min(self._best, progress.validation_loss)
-        console.err.print(
-            f"{at}  train loss {progress.train_loss:.4f}  validation loss {progress.validation_loss:.4f}{in_bps}"
-            f"{' (best)' if better else ''}  {progress.step} steps, {progress.seconds:.0f} s"
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from midas_ray import console, settings
 from midas_ray.dataset.panel import load_panel
-from midas_ray.errors import DataError, StorageError, UsageError, WorkerError
+from midas_ray.errors import DataError, NodeError, StorageError, UsageError, WorkerError
 from midas_ray.forecast.checkpoints import ROOT, Checkpoints, TrainingRecord, unfinished
 from midas_ray.forecast.model_folder import check_folder, model_folder, new_run_id
 from midas_ray.forecast.parts import Parts, split_panel
@@ -18,7 +18,7 @@ from midas_ray.storage import Storage
 
 if TYPE_CHECKING:  # they import torch
     from midas_ray.forecast.forecaster import Forecaster
-    from midas_ray.forecast.progress import TrainingProgress
+    from midas_ray.forecast.training_progress import TrainingProgress
 
 
 def train(values: settings.Train, run_id: str | None = None) -> int:
@@ -55,7 +55,10 @@ def train(values: settings.Train, run_id: str | None = None) -> int:
     return 0
 
 
-WHERE_IT_RUNS = ("data_dir", "spool_dir", "ray_address", "num_cpus", "gpus", "workers", "max_restarts", "resume")
+WHERE_IT_RUNS = (
+    "data_dir", "spool_dir", "ray_address", "num_cpus", "gpus", "workers", "max_restarts", "resume", "wait_for_gpus",
+    "fake_gpus",
+)  # fmt: skip
 """Settings that a resumed training takes from its command; all others are its own."""
 
 
@@ -81,7 +84,7 @@ def _kept_where_cut_off(checkpoints: Checkpoints, resumed: bool) -> Iterator[Non
     """
     try:
         yield
-    except (KeyboardInterrupt, WorkerError, StorageError):
+    except (KeyboardInterrupt, WorkerError, NodeError, StorageError):
         with held_back():
             if checkpoints.exist():
                 console.err.print(
@@ -110,8 +113,8 @@ def _fit(
 ) -> Fitted:
     """Train under Ray, from the start or, with the `record` of a training that was cut off, from its last epoch."""
     # These import torch, which takes seconds: bad input is refused before.
+    from midas_ray.forecast.display import TrainingDisplay
     from midas_ray.forecast.fitting import forecaster_of
-    from midas_ray.forecast.progress import TrainingDisplay
     from midas_ray.forecast.training_set import prepare
 
     # The command line's settings class is made at run time: workers get the plain one.
@@ -128,9 +131,10 @@ def _fit(
     with ray_session(values), TrainingDisplay(log_dir) as display:
         # Not before the session: how an address on loopback is taken is settled when Ray is imported.
         from midas_ray.forecast.distributed import train_with_ray
+        from midas_ray.forecast.room import room_now
         from midas_ray.forecast.workers import check_for_gpu, plan_workers
 
-        workers = plan_workers(values.gpus, values.workers, values.hidden_dim)
+        workers = plan_workers(values.gpus, values.workers, values.hidden_dim, room_now())
         check_for_gpu(values, workers.gpu)
         if record is None:
             stored = values.model_dump(mode="json", exclude={*WHERE_IT_RUNS, "config"})
@@ -139,7 +143,7 @@ def _fit(
             f"training {checkpoints.run_id} on {len(training.train)} windows (--stride {values.stride}): "
             f"{workers.sentence()}"
         )
-        weights = train_with_ray(training, workers, checkpoints, display, values.max_restarts)
+        weights = train_with_ray(training, workers, checkpoints, display, values.max_restarts, values)
     forecaster = forecaster_of(training, weights, panel).calibrated(panel, split.calibration)
     return forecaster, len(training.train), display.epochs
 

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import ray
-
 from midas_ray.errors import UsageError
+from midas_ray.forecast.room import Room
 from midas_ray.settings import NetworkSettings
 
 MOST_CPU_THREADS = 4
@@ -23,6 +22,10 @@ class Workers:
     """One each."""
     threads: int
     """CPU cores and torch threads of each."""
+    one_node: bool = False
+    """All on one node: elsewhere they would not reach each other."""
+    to_come: bool = False
+    """The cluster lacks the GPUs: its autoscaler is to bring a node."""
 
     def sentence(self) -> str:
         count = f"{self.most}" if self.least == self.most else f"{self.least} to {self.most}"
@@ -35,6 +38,15 @@ class Workers:
     def count_for_ray(self) -> int | tuple[int, int]:
         return self.most if self.least == self.most else (self.least, self.most)
 
+    def resources(self) -> dict[str, float]:
+        """What each worker takes. A GPU comes without CPU cores: nodes that are rented for their GPUs offer none, lest
+        a task that only wants a core had them rented."""
+        return {"GPU": 1} if self.gpu else {"CPU": self.threads}
+
+    def placement(self) -> str:
+        """Ray's placement strategy."""
+        return "STRICT_PACK" if self.one_node else "PACK"
+
 
 def check_for_gpu(network: NetworkSettings, has_gpu: bool) -> None:
     """Raises UsageError where something is asked for that a CPU has no use for."""
@@ -43,14 +55,18 @@ def check_for_gpu(network: NetworkSettings, has_gpu: bool) -> None:
             raise UsageError(f"{flag}: expected a GPU, found none in use; leave it out")
 
 
-def plan_workers(gpus: int | None, workers: tuple[int, int] | None, hidden_dim: int) -> Workers:
-    """Workers for `--gpus` and `--workers` on the running Ray. Raises UsageError where it has too little for them.
+def plan_workers(gpus: int | None, workers: tuple[int, int] | None, hidden_dim: int, room: Room) -> Workers:
+    """Workers for `--gpus` and `--workers`. Raises UsageError where there is too little for them.
 
-    gpus: None = all GPUs there are, 0 = none. workers: least and most; None = one a GPU, or one on the CPU.
+    gpus: None = all GPUs there are now, 0 = none; more than there are only where the autoscaler may bring a node, which
+    costs money. workers: least and most; None = one a GPU, or one on the CPU.
     """
-    found = int(ray.cluster_resources().get("GPU", 0))
-    if gpus is not None and gpus > found:
-        raise UsageError(f"--gpus {gpus}: expected at most the {found} that Ray finds; lower it, or 0 for the CPU")
+    found = room.gpus_for_one
+    if gpus is not None and gpus > found and not room.grows:
+        on_one_node = " on one node" if room.one_node else ""
+        raise UsageError(
+            f"--gpus {gpus}: expected at most the {found} that Ray finds{on_one_node}; lower it, or 0 for the CPU"
+        )
     wanted = found if gpus is None else gpus
     if wanted:
         least, most = workers or (wanted, wanted)
@@ -58,13 +74,23 @@ def plan_workers(gpus: int | None, workers: tuple[int, int] | None, hidden_dim: 
             raise UsageError(
                 f"--workers {least}: expected at most one a GPU, found {wanted} GPUs; lower it, or add --gpus 0"
             )
-        return Workers(least, most, True, 1)
-    least, most = workers or (1, 1)
-    cores = int(ray.cluster_resources().get("CPU", 1))
+        if room.one_node or wanted > found:  # how many fit on one node does not change
+            least = most = min(most, wanted)
+        return Workers(least, most, True, 1, room.one_node, to_come=wanted > found)
+    return _on_cpus(workers or (1, 1), hidden_dim, room)
+
+
+def _on_cpus(workers: tuple[int, int], hidden_dim: int, room: Room) -> Workers:
+    least, most = workers
+    cores = int(room.cpus_of_largest if room.one_node else room.cpus)
     if least > cores:
-        raise UsageError(f"--workers {least}: expected at most the {cores} CPU cores that Ray finds; lower it")
+        on_one_node = " of one node" if room.one_node else ""
+        raise UsageError(
+            f"--workers {least}: expected at most the {cores} CPU cores{on_one_node} that Ray finds; lower it"
+        )
+    if room.one_node:
+        least = most = min(most, cores)
     if hidden_dim < THREADS_PAY_FROM:
-        return Workers(least, most, False, 1)
-    biggest = max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
-    free = ray.available_resources().get("CPU", 1)
-    return Workers(least, most, False, max(1, int(min(biggest, free // most, MOST_CPU_THREADS))))
+        return Workers(least, most, False, 1, room.one_node)
+    threads = max(1, int(min(room.cpus_of_largest, room.free_cpus // most, MOST_CPU_THREADS)))
+    return Workers(least, most, False, threads, room.one_node)

@@ -1,8 +1,8 @@
 """`python -m tests.cluster.outer MODULE:FUNCTION [JSON...]`: a scenario in namespaces of its own.
 
 A scenario is a function whose arguments and result JSON can say. It runs in the outer namespace (home, /tmp, network
-and processes of its own), is killed with everything it started when its time is over, and its result is printed as JSON on
-stdout; what it and its programs print goes to stderr.
+and processes of its own), is killed with everything it started when its time is over, and its result is printed as JSON
+on stdout; what it and its programs print goes to stderr.
 """
 
 import importlib

@@ -15,7 +15,7 @@ from midas_ray.evaluate.folds import plan_folds
 from midas_ray.evaluate.provenance import command_line
 from midas_ray.evaluate.run import backtest
 from midas_ray.evaluate.walk_forward import run_folds
-from midas_ray.settings import Backtest, NetworkSettings
+from midas_ray.settings import Backtest, GpuSettings, NetworkSettings
 from midas_ray.storage import Storage
 from tests.dataset.synthetic import write_features
 from tests.evaluate.markets import fit_linear, signal_panel
@@ -115,7 +115,17 @@ def test_a_worker_that_dies_is_one_line() -> None:
     panel = signal_panel(400, strength_bps=1.0)
     plans = plan_folds(panel, 10, 5, 3)[:1]
     with pytest.raises(MidasError, match=r"^fold 1: expected its worker to finish, found it lost"):
-        run_folds(panel, plans, NetworkSettings(), ("tft",), 1, gpus=0, done=lambda *_: None, fit=fit_dies)
+        run_folds(
+            panel,
+            plans,
+            NetworkSettings(),
+            ("tft",),
+            1,
+            gpus=0,
+            settings=GpuSettings(),
+            done=lambda *_: None,
+            fit=fit_dies,
+        )
 
 
 @pytest.mark.usefixtures("ray_local")

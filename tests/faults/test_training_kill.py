@@ -20,7 +20,7 @@ from midas_ray.cli import main
 from midas_ray.dataset.panel import load_panel
 from midas_ray.forecast.fitting import fit
 from midas_ray.forecast.parts import split_panel
-from midas_ray.forecast.progress import TrainingProgress
+from midas_ray.forecast.training_progress import TrainingProgress
 from midas_ray.settings import Train
 from midas_ray.storage import Storage
 from tests.dataset.synthetic import VENUE, take, write_features

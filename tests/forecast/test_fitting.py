@@ -11,8 +11,8 @@ from midas_ray.features.nulls import NullKind
 from midas_ray.forecast.baselines.trailing import trailing_quantiles_bps
 from midas_ray.forecast.fitting import fit
 from midas_ray.forecast.forecaster import Forecaster
-from midas_ray.forecast.progress import TrainingProgress
 from midas_ray.forecast.scores import pinball_loss_bps
+from midas_ray.forecast.training_progress import TrainingProgress
 from midas_ray.forecast.training_set import Schedule, new_module, prepare
 from midas_ray.setting_values import REPORTED_QUANTILES as QUANTILES
 from tests.dataset.synthetic import rebuilt, synthetic_panel, with_nulls

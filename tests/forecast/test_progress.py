@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from midas_ray.forecast.progress import TrainingDisplay, TrainingProgress
+from midas_ray.forecast.display import TrainingDisplay
+from midas_ray.forecast.training_progress import TrainingProgress
 
 
 def at(epoch: int, batch: int, validation_loss: float | None) -> TrainingProgress:

@@ -15,7 +15,7 @@ from midas_ray.forecast.batches import WindowSampler
 from midas_ray.forecast.fitting import fit, quiet_lightning, trainer_options
 from midas_ray.forecast.memory import is_out_of_memory, out_of_memory_explained
 from midas_ray.forecast.metrics import GAUGES, levels
-from midas_ray.forecast.progress import TrainingProgress
+from midas_ray.forecast.training_progress import TrainingProgress
 from midas_ray.forecast.training_set import (
     Schedule,
     TrainingSet,

@@ -25,7 +25,7 @@ RECORD = "study.json"
 BEST = "best.yaml"
 WHERE_IT_RUNS = (
     "data_dir", "spool_dir", "ray_address", "num_cpus", "cpus_per_trial", "gpus_per_trial", "resume", "output",
-    "log_dir",
+    "log_dir", "wait_for_gpus", "fake_gpus",
 )  # fmt: skip
 """Settings that a resumed study takes from its command; all others are its own."""
 
@@ -89,34 +89,33 @@ def _search(
     # These import torch and Ray Tune, which take seconds: bad input is refused before.
     from midas_ray.forecast.tuning.outcome import StudyOutcome
     from midas_ray.forecast.tuning.space import search_space
-    from midas_ray.forecast.tuning.study import resources, run_study
+    from midas_ray.forecast.tuning.study import run_study, share_of_trial
     from midas_ray.forecast.tuning.watch import finished_trials
 
     family_of = {feature.name: feature.family for feature in FEATURES}
     present = {family_of[name] for name in parts.choice.columns}
     families = tuple(family for family in values.optional_families if family in present)
     search_space(values, families)
-    share = resources(values)
-    data = _trial_data(values, parts, finished_trials(storage, folder), share["gpu"] > 0)
+    share = share_of_trial(values)
+    data = _trial_data(values, parts, finished_trials(storage, folder), share.gpus > 0)
     if record is None:
         stored = values.model_dump(mode="json", exclude={*WHERE_IT_RUNS, "name"})
         content = TrainingRecord(settings=stored, last_ts_us=last_ts_us, digest="")
         storage.write_bytes(f"{folder}/{RECORD}", content.to_json())
     study = Path(folder).name
-    gpu = f" and {share['gpu']:g} GPU" if share["gpu"] else ""
     console.err.print(
         f"study {study}: {values.trials} trials of at most {values.epochs} epochs, {len(data.train)} training windows "
-        f"(--stride {values.stride} thins them), {len(data.validation)} to judge by; each takes {share['cpu']:g} CPU"
-        f"{gpu}; "
+        f"(--stride {values.stride} thins them), {len(data.validation)} to judge by; {share.sentence()}; "
         f"if it is cut off, midas tune --resume {study} goes on with it"
     )
-    found = run_study(storage, folder, values, data, families, log_dir, resume=record is not None)
+    found = run_study(storage, folder, values, data, share, families, log_dir, resume=record is not None)
     outcome = StudyOutcome.of(study, found)
     _write(storage, folder, values, outcome)
 
 
 def _trial_data(values: settings.Tune, parts: Parts, finished: dict[str, dict[str, Any]], gpu: bool) -> "TrialData":
     """The windows of all trials, on a panel that ends where the last validation label does."""
+    from midas_ray.forecast.board import open_board
     from midas_ray.forecast.tuning.trial import TrialData
 
     panel, split = parts.panel, parts.split
@@ -136,7 +135,9 @@ def _trial_data(values: settings.Tune, parts: Parts, finished: dict[str, dict[st
         columns=parts.choice.columns,
         fixed=fixed,
         threads=values.cpus_per_trial,
-        accelerator="gpu" if gpu else "cpu",
+        gpu=gpu,
+        fake_gpus=values.fake_gpus,
+        board=open_board(),
         finished=finished,
     )
 

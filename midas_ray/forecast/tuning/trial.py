@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
 from midas_ray.dataset.panel import IntArray, Panel
 from midas_ray.errors import MidasError
+from midas_ray.forecast.device import accelerator
 from midas_ray.forecast.fitting import fit
-from midas_ray.forecast.progress import TrainingProgress
+from midas_ray.forecast.training_progress import TrainingProgress
 from midas_ray.forecast.tuning.space import network_of
 from midas_ray.settings import OptimisationSettings
 
@@ -30,7 +32,10 @@ class TrialData:
     columns: tuple[str, ...]
     fixed: OptimisationSettings
     threads: int
-    accelerator: str
+    gpu: bool
+    fake_gpus: bool
+    board: Any
+    """Where lines for the person go (`Board`)."""
     finished: dict[str, dict[str, Any]]
     """Last report of trials that ended before the study was cut off, by trial: they are not run again."""
 
@@ -63,6 +68,7 @@ def run_trial(drawn: dict[str, Any], data: TrialData) -> None:
 
     with tempfile.TemporaryDirectory(prefix="midas-trial-") as folder:
         try:
+            device = accelerator(data.gpu, data.fake_gpus, lambda line: ray.get(data.board.note.remote(line)))
             fit(
                 data.panel,
                 data.train,
@@ -71,7 +77,7 @@ def run_trial(drawn: dict[str, Any], data: TrialData) -> None:
                 Path(folder),
                 columns=data.columns,
                 report=report,
-                accelerator=data.accelerator,
+                accelerator=device,
             )
         except MidasError as error:
             tune.report({OBJECTIVE: float("inf"), "epoch": best["epoch"], "best_epoch": 0, "failure": str(error)})

@@ -2,13 +2,16 @@
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.tune import Callback
 from torch.utils.tensorboard import SummaryWriter
 
 from midas_ray import console
+from midas_ray.forecast.nodes import GpuWatch
 from midas_ray.forecast.tuning.space import sentence
 from midas_ray.forecast.tuning.trial import OBJECTIVE
 from midas_ray.storage import Storage
@@ -16,16 +19,27 @@ from midas_ray.storage import Storage
 KEPT = (OBJECTIVE, "best_epoch", "epoch", "train_loss", "validation_loss", "seconds", "failure")
 """What is kept of a trial's last report."""
 RESULTS = "results"
-_STORES: dict[str, Storage] = {}
+_OPEN: dict[str, "OpenStudy"] = {}
 
 
 def kept(report: dict[str, Any]) -> dict[str, Any]:
     return {name: report[name] for name in KEPT if name in report}
 
 
-def open_store(storage: Storage, folder: str) -> None:
-    """Where the results of the study in `folder` go: not part of what Ray pickles, as it may hold credentials."""
-    _STORES[folder] = storage
+@dataclass(frozen=True, slots=True)
+class OpenStudy:
+    """What a study that runs has open: not part of what Ray pickles."""
+
+    storage: Storage
+    """Where its results go; it may hold credentials."""
+    board: Any
+    """What trials tell, wherever they run."""
+    gpus: GpuWatch | None
+
+
+def open_study(storage: Storage, folder: str, board: Any, gpus: GpuWatch | None) -> None:
+    """Before the study in `folder` begins, or goes on. gpus: None where it runs on CPUs."""
+    _OPEN[folder] = OpenStudy(storage, board, gpus)
 
 
 def finished_trials(storage: Storage, folder: str) -> dict[str, dict[str, Any]]:
@@ -38,8 +52,7 @@ def finished_trials(storage: Storage, folder: str) -> dict[str, dict[str, Any]]:
 class StudyWatch(Callback):
     """Follows a study from the command's process. Ray pickles it with the study: what is open is made anew."""
 
-    def __init__(self, storage: Storage, folder: str, log_dir: Path, trials: int) -> None:
-        open_store(storage, folder)
+    def __init__(self, folder: str, log_dir: Path, trials: int) -> None:
         self._folder, self._log_dir, self._trials = folder, log_dir, trials
         self._writers: dict[str, SummaryWriter] = {}
         self._ended: set[str] = set()
@@ -50,6 +63,14 @@ class StudyWatch(Callback):
 
     def get_state(self) -> None:
         """Nothing to be restored by Ray: results lie in the data folder."""
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:  # noqa: ARG002
+        """Raises NodeError where the last GPU is gone for too long."""
+        study = _OPEN[self._folder]
+        for line in ray.get(study.board.take.remote()).notes:
+            console.err.print(line)
+        if study.gpus is not None:
+            study.gpus.look()
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ARG002
         if trial.trial_id not in self._writers:
@@ -64,7 +85,7 @@ class StudyWatch(Callback):
         report = kept(trial.last_result)
         if OBJECTIVE in report and trial.trial_id not in self._ended:
             path = f"{self._folder}/{RESULTS}/{trial.trial_id}.json"
-            _STORES[self._folder].write_bytes(path, json.dumps(report).encode())
+            _OPEN[self._folder].storage.write_bytes(path, json.dumps(report).encode())
             self._say(trial, report)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
