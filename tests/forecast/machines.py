@@ -30,7 +30,7 @@ from ray.autoscaler.tags import (
     TAG_RAY_USER_NODE_TYPE,
 )
 
-from midas_ray.cloud.mesh import HEAD_HOST, HEAD_SLOT, WORKER_SLOTS, Ports
+from midas_ray.cloud.mesh import HEAD_ADDRESS, HEAD_SLOT, WORKER_SLOTS, Ports
 
 import psutil  # isort: skip
 
@@ -95,7 +95,7 @@ class MachineProvider(NodeProvider):
             number = len(list((self._root / "machines").iterdir())) % len(WORKER_SLOTS)
             machine = f"machine-{number}"
             script = _MACHINE.format(
-                root=self._root, session=self._session, id=machine, head=f"{HEAD_HOST}:{Ports(HEAD_SLOT).gcs}",
+                root=self._root, session=self._session, id=machine, head=HEAD_ADDRESS,
                 flags=" ".join(Ports(WORKER_SLOTS[number]).start_flags()), store=STORE,
             )  # fmt: skip
             with (self._root / "machines" / machine).open("wb") as log:
@@ -154,7 +154,7 @@ def main(root: Path) -> None:
     session = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a socket's path has to be short
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     hosts = root / "hosts"
-    hosts.write_text(f"127.0.0.1 localhost {HEAD_HOST}\n")
+    hosts.write_text("127.0.0.1 localhost\n")
     subprocess.run(["mount", "--bind", str(hosts), "/etc/hosts"], check=True)
     (root / "machines").mkdir()
     config = root / "autoscaler.json"
