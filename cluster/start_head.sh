@@ -3,8 +3,21 @@
 set -euo pipefail
 export PATH=$HOME/midas-env/bin:$PATH RAY_AUTH_MODE=token
 config=$HOME/ray_bootstrap_config.yaml
-setting() { python -c 'import json, sys; print(json.load(open(sys.argv[1]))["provider"].get(sys.argv[2]) or sys.argv[3])' "$config" "$1" "$2"; }
+setting() { python -c 'import json, sys; print(json.load(open(sys.argv[1]))["provider"].get(sys.argv[2]) or sys.argv[3])' "$config" "$1" "${2:-}"; }
 data_dir=$(setting data_dir '~/midas-data')
 cd
+if [ "$(setting head)" = rented ]; then # the whole cluster is this machine: nothing more is rented
+    exec midas up --symbols "" --data-dir "${data_dir/#\~/$HOME}" --dashboard-port "$(setting dashboard_port 8265)"
+fi
 # Nothing new to collect; what the plan holds goes on.
-exec midas up --symbols "" --data-dir "${data_dir/#\~/$HOME}" --dashboard-port "$(setting dashboard_port 8265)" --autoscaling-config "$config"
+marker=$(mktemp)
+trap 'rm -f "$marker"' EXIT
+midas up --symbols "" --data-dir "${data_dir/#\~/$HOME}" --dashboard-port "$(setting dashboard_port 8265)" --autoscaling-config "$config"
+
+# The autoscaler gives a sign of life each second. It is a process of its own: without it no node would ever come or go.
+for _ in $(seq 120); do
+    [ -z "$(find ~/.midas/clusters/*/alive -newer "$marker" 2>/dev/null)" ] || exit 0
+    sleep 0.5
+done
+echo "start_head: expected the autoscaler to run, found: $(cat /tmp/ray-midas-*/session_latest/logs/monitor.err | tail -n 1)" >&2
+exit 1

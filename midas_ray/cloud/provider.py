@@ -57,7 +57,8 @@ class VastNodeProvider(NodeProvider):
     def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
         super().__init__(provider_config, cluster_name)
         # What was checked may have changed since: nothing of it is taken from a cache.
-        Path(provider_config.get("_config_cache_path") or "/nonexistent").unlink(missing_ok=True)
+        if cached := provider_config.get("_config_cache_path"):
+            Path(cached).unlink(missing_ok=True)
         self.provider = parse_provider(provider_config)
         if not self.provider.cluster_id:
             raise UsageError("cluster.yaml: expected to be read by ray up, found no cluster id")
