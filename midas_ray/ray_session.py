@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 
 from midas_ray import ray_token
@@ -38,6 +39,8 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if address:
         ray_token.show_own_token()
+    elif "ray" not in sys.modules:
+        ray_token.use_token(None)
     import ray
 
     if ray.is_initialized():
@@ -75,7 +78,7 @@ def _start_private(settings: RaySettings) -> None:
     import ray
 
     # A local ray.init() would write a token file that later `ray start` picks up: see LOG.md.
-    os.environ["RAY_AUTH_MODE"] = "disabled"
+    ray_token.use_token(None)
     for name in ("RAY_gcs_storage", "RAY_gcs_storage_path"):  # in a worker of `midas up`'s head
         os.environ.pop(name, None)
     ray.init(
