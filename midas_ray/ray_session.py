@@ -59,7 +59,10 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
 
 def _join(address: str) -> None:
     import ray
+    from ray._private.services import canonicalize_bootstrap_address
 
+    if address == "auto":  # Ray itself would try for minutes to join one that it found, and that does not answer
+        address = canonicalize_bootstrap_address(address) or address
     host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "/" not in host:
         try:  # Ray itself would try for minutes

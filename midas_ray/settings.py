@@ -270,6 +270,14 @@ class ModelSettings(MidasSettings):
     )
 
 
+class LogSettings(MidasSettings):
+    log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
+
+
+class JobPlaces(ModelSettings, LogSettings):
+    """Where jobs keep what they make."""
+
+
 class OptimisationSettings(MidasSettings):
     """What a training is told beside the architecture, under the names of the original's flags."""
 
@@ -517,6 +525,7 @@ class Train(
     SelectedSymbolSettings,
     RaySettings,
     ModelSettings,
+    LogSettings,
     NetworkSettings,
     SplitSettings,
     FinalPeriodSettings,
@@ -526,7 +535,6 @@ class Train(
 
     flags_only: ClassVar[frozenset[str]] = frozenset({"config", "resume"})
 
-    log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
     gpus: int | None = Field(None, ge=0, description="GPU workers; empty = as many as Ray finds; 0 = on the CPU")
     workers: WorkerRange | None = Field(
         None,
@@ -541,7 +549,15 @@ class Train(
     )
 
 
-class Tune(SelectedSymbolSettings, RaySettings, OptimisationSettings, SplitSettings, FinalPeriodSettings, FlagSettings):
+class Tune(
+    SelectedSymbolSettings,
+    RaySettings,
+    LogSettings,
+    OptimisationSettings,
+    SplitSettings,
+    FinalPeriodSettings,
+    FlagSettings,
+):
     """Search the forecaster's settings by asynchronous successive halving (ASHA), on the validation part alone.
 
     Learning rate and dropout are drawn from a range, the others from a list; the best configuration is written as a
@@ -571,7 +587,6 @@ class Tune(SelectedSymbolSettings, RaySettings, OptimisationSettings, SplitSetti
         le=1,
         description="share of a GPU that a trial takes: 0.25 = 4 on one; empty = 1 where there is one",
     )
-    log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
     name: str | None = Field(None, description="name of the study; empty = by the time")
     resume: str | None = Field(
         None, description="name of a study that was cut off: go on with it; finished trials are not run again"
@@ -685,10 +700,9 @@ class Demo(MidasSettings):
     seed: int = Field(7, ge=0, description="seed of the simulated market")
 
 
-class Tensorboard(MidasSettings):
+class Tensorboard(LogSettings):
     """Serve the training curves."""
 
-    log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
     tensorboard_port: int = Field(6006, ge=1, le=65535, description="port on this machine")
 
 

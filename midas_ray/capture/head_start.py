@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import yaml
@@ -84,10 +86,16 @@ def check_port_free(port: int, what: str = "") -> None:
             ) from None
 
 
-def start_head(root: Path, dashboard_port: int, autoscaling: Autoscaling | None, before: Head | None) -> Head:
+def start_head(
+    root: Path,
+    dashboard_port: int,
+    autoscaling: Autoscaling | None = None,
+    before: Head | None = None,
+    defaults: Mapping[str, str] = MappingProxyType({}),
+) -> Head:
     """Start a head node and record it.
 
-    before: a head whose processes have ended, see `_takes_over`. Raises UsageError for a port in use or a token that
+    defaults: environment of the jobs that are submitted to it. before: a head whose processes have ended, see `_takes_over`. Raises UsageError for a port in use or a token that
     cannot be used, HeadError where Ray does not come up.
     """
     check_port_free(dashboard_port)
@@ -109,7 +117,7 @@ def start_head(root: Path, dashboard_port: int, autoscaling: Autoscaling | None,
             stderr=log,
             start_new_session=True,
             cwd="/",
-            env=os.environ | _environment(root, temp_dir, autoscaling),
+            env=os.environ | dict(defaults) | _environment(root, temp_dir, autoscaling),
         )
     head = Head(
         gcs_address="",
