@@ -196,12 +196,12 @@ def _as_wanted(root: Path, head: Head | None, autoscaling: Autoscaling | None, s
 
 def _defaults_of_jobs(settings: Up) -> dict[str, str]:
     """Where the head's jobs find and keep everything, unless told otherwise: where commands in this folder do."""
-    storage, places = Storage.of(settings), parse_settings(JobPlaces, "up", [])
-    spool = (
-        {} if storage.is_local or not settings.spool_dir else {"SPOOL_DIR": str(Path(settings.spool_dir).absolute())}
-    )
-    kept = {"MODEL_DIR": places.model_dir, "LOG_DIR": places.log_dir}
-    return {"DATA_DIR": storage.address} | {name: str(Path(place).absolute()) for name, place in kept.items()} | spool
+    storage, jobs = Storage.of(settings), parse_settings(JobPlaces, "up", [])
+    places = {"MODEL_DIR": jobs.model_dir, "LOG_DIR": jobs.log_dir}
+    if settings.spool_dir:
+        places["SPOOL_DIR"] = settings.spool_dir
+    absolute = {name: str(Path(place).expanduser().absolute()) for name, place in places.items()}
+    return absolute | {"DATA_DIR": storage.address}
 
 
 def _take_off(root: Path, symbols: tuple[str, ...], storage: Storage) -> int:
