@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 
 from midas_ray import ray_token
@@ -44,6 +45,8 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if address:
         ray_token.show_own_token()
+    elif "ray" not in sys.modules:
+        ray_token.use_token(None)
     import ray
 
     global _private
@@ -65,7 +68,10 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
 
 def _join(address: str) -> None:
     import ray
+    from ray._private.services import canonicalize_bootstrap_address
 
+    if address == "auto":  # Ray itself would try for minutes to join one that it found, and that does not answer
+        address = canonicalize_bootstrap_address(address) or address
     host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "/" not in host:
         try:  # Ray itself would try for minutes
@@ -84,7 +90,7 @@ def _start_private(settings: RaySettings) -> None:
     import ray
 
     # A local ray.init() would write a token file that later `ray start` picks up: see LOG.md.
-    os.environ["RAY_AUTH_MODE"] = "disabled"
+    ray_token.use_token(None)
     for name in ("RAY_gcs_storage", "RAY_gcs_storage_path"):  # in a worker of `midas up`'s head
         os.environ.pop(name, None)
     ray.init(

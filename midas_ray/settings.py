@@ -282,6 +282,14 @@ class ModelSettings(MidasSettings):
     )
 
 
+class LogSettings(MidasSettings):
+    log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
+
+
+class JobPlaces(ModelSettings, LogSettings):
+    """Where jobs keep what they make."""
+
+
 class OptimisationSettings(MidasSettings):
     """What a training is told beside the architecture, under the names of the original's flags."""
 
@@ -530,6 +538,7 @@ class Train(
     RaySettings,
     GpuSettings,
     ModelSettings,
+    LogSettings,
     NetworkSettings,
     SplitSettings,
     FinalPeriodSettings,
@@ -539,7 +548,6 @@ class Train(
 
     flags_only: ClassVar[frozenset[str]] = frozenset({"config", "resume"})
 
-    log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
     gpus: int | None = Field(
         None,
         ge=0,
@@ -563,6 +571,7 @@ class Tune(
     SelectedSymbolSettings,
     RaySettings,
     GpuSettings,
+    LogSettings,
     OptimisationSettings,
     SplitSettings,
     FinalPeriodSettings,
@@ -598,7 +607,6 @@ class Tune(
         description="share of a GPU that a trial takes: 0.25 = 4 on one; empty = 1 where there is one; where there is "
         "none a cluster that rents nodes rents one",
     )
-    log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
     name: str | None = Field(None, description="name of the study; empty = by the time")
     resume: str | None = Field(
         None, description="name of a study that was cut off: go on with it; finished trials are not run again"
@@ -718,10 +726,9 @@ class Demo(MidasSettings):
     seed: int = Field(7, ge=0, description="seed of the simulated market")
 
 
-class Tensorboard(MidasSettings):
+class Tensorboard(LogSettings):
     """Serve the training curves."""
 
-    log_dir: str = Field("logs", min_length=1, description="folder of TensorBoard logs")
     tensorboard_port: int = Field(6006, ge=1, le=65535, description="port on this machine")
 
 

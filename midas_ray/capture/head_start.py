@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import yaml
@@ -87,11 +89,17 @@ def check_port_free(port: int, what: str = "") -> None:
             ) from None
 
 
-def start_head(root: Path, dashboard_port: int, autoscaling: Autoscaling | None, before: Head | None) -> Head:
+def start_head(
+    root: Path,
+    dashboard_port: int,
+    autoscaling: Autoscaling | None = None,
+    before: Head | None = None,
+    defaults: Mapping[str, str] = MappingProxyType({}),
+) -> Head:
     """Start a head node and record it.
 
-    before: a head whose processes have ended, see `_takes_over`. Raises UsageError for a port in use or a token that
-    cannot be used, HeadError where Ray does not come up.
+    before: a head whose processes have ended, see `_takes_over`. defaults: environment of the jobs that are submitted
+    to it. Raises UsageError for a port in use or a token that cannot be used, HeadError where Ray does not come up.
     """
     check_port_free(dashboard_port)
     token_path = str(ray_token.ensure_token()) if ray_token.wanted() else None
@@ -103,17 +111,8 @@ def start_head(root: Path, dashboard_port: int, autoscaling: Autoscaling | None,
         before = None
     temp_dir = _session_folder(root, before)
     log_path = root / "logs" / "ray-head.log"
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("wb") as log:
-        starter = subprocess.Popen(
-            [*command, "--temp-dir", temp_dir],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            cwd="/",
-            env=os.environ | _environment(root, temp_dir, autoscaling),
-        )
+    environment = os.environ | dict(defaults) | _environment(root, temp_dir, autoscaling)
+    starter = _launch([*command, "--temp-dir", temp_dir], environment, log_path)
     head = Head(
         gcs_address="",
         dashboard_url=f"http://{LOOPBACK}:{dashboard_port}",
@@ -124,23 +123,43 @@ def start_head(root: Path, dashboard_port: int, autoscaling: Autoscaling | None,
         versions=versions(),
     )
     try:
-        code = starter.wait(START_TIMEOUT_S)
-        if code != 0:
-            again = "" if before is None else "; midas down makes it forget what it knew"
-            raise HeadError(f"the Ray head node did not start (exit code {code}); see {log_path}{again}")
-        address = Path(temp_dir, "ray_current_cluster").read_text().strip()
-    except BaseException as error:
+        _wait_until_up(starter, log_path, again=before is not None)
+        head = msgspec.structs.replace(head, gcs_address=Path(temp_dir, "ray_current_cluster").read_text().strip())
+    except BaseException:
         starter.kill()
         end_processes(head)
         if before is None:
             forget_head(root, head)
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise HeadError(f"the Ray head node did not start within {START_TIMEOUT_S:.0f} s; see {log_path}") from None
         raise
-    head = msgspec.structs.replace(head, gcs_address=address)
     write_head(root, head)
     _write_pid(root, head)
     return head
+
+
+def _launch(command: list[str], environment: dict[str, str], log_path: Path) -> subprocess.Popen[bytes]:
+    """Begin a session of processes that outlives this one."""
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("wb") as log:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
+            env=environment,
+        )
+
+
+def _wait_until_up(starter: subprocess.Popen[bytes], log_path: Path, again: bool) -> None:
+    """Raises HeadError where `ray start` fails, or takes too long. again: with the state of a head before."""
+    try:
+        code = starter.wait(START_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise HeadError(f"the Ray head node did not start within {START_TIMEOUT_S:.0f} s; see {log_path}") from None
+    if code != 0:
+        advice = "; midas down makes it forget what it knew" if again else ""
+        raise HeadError(f"the Ray head node did not start (exit code {code}); see {log_path}{advice}")
 
 
 def _takes_over(before: Head, autoscaling: Autoscaling | None) -> bool:

@@ -17,7 +17,7 @@ from midas_ray.capture.status_table import DONE, healths_of, print_status
 from midas_ray.capture.upload import seal_abandoned, upload_rest, waiting
 from midas_ray.errors import UsageError
 from midas_ray.setting_values import top_count
-from midas_ray.settings import Collect, Down, Status, Up
+from midas_ray.settings import Collect, Down, JobPlaces, Status, Up, parse_settings
 from midas_ray.storage import Storage
 
 
@@ -46,7 +46,7 @@ def up(settings: Up) -> int:
             write_plan(root, plan)  # collectors of a head that crashed come back with it, before they are asked to
             if not storage.is_local:
                 seal_abandoned(root)
-        head = _as_wanted(root, head, autoscaling, settings.dashboard_port)
+        head = _as_wanted(root, head, autoscaling, settings)
         from midas_ray.capture.detached import apply_plan, wait_until_live
 
         apply_plan(root, plan, storage.store_address)
@@ -178,7 +178,7 @@ def _end_stale(root: Path) -> None:
         head_node.end_processes(head)
 
 
-def _as_wanted(root: Path, head: Head | None, autoscaling: Autoscaling | None, dashboard_port: int) -> Head:
+def _as_wanted(root: Path, head: Head | None, autoscaling: Autoscaling | None, settings: Up) -> Head:
     """The head that runs, or a new one in the place of one that crashed, or of one with another configuration. This
     process has joined it."""
     before = head_node.read_head(root)  # ended, where none runs
@@ -189,9 +189,19 @@ def _as_wanted(root: Path, head: Head | None, autoscaling: Autoscaling | None, d
         console.out.print("another cluster configuration: the head node is started anew")
         _stop_collectors(head)
         head_node.end_processes(head)
-    head = head_start.start_head(root, dashboard_port, wanted, before)
+    head = head_start.start_head(root, settings.dashboard_port, wanted, before, _defaults_of_jobs(settings))
     head_node.connect(head)
     return head
+
+
+def _defaults_of_jobs(settings: Up) -> dict[str, str]:
+    """Where the head's jobs find and keep everything, unless told otherwise: where commands in this folder do."""
+    storage, jobs = Storage.of(settings), parse_settings(JobPlaces, "up", [])
+    places = {"MODEL_DIR": jobs.model_dir, "LOG_DIR": jobs.log_dir}
+    if settings.spool_dir:
+        places["SPOOL_DIR"] = settings.spool_dir
+    absolute = {name: str(Path(place).expanduser().absolute()) for name, place in places.items()}
+    return absolute | {"DATA_DIR": storage.address}
 
 
 def _take_off(root: Path, symbols: tuple[str, ...], storage: Storage) -> int:
