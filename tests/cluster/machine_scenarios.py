@@ -100,10 +100,10 @@ def network() -> dict[str, Any]:
     """Machines meet at the bridge alone, and a silence is one."""
     with rig() as r:
         one, two = r.server("one"), r.server("two")
-        two.must("(setsid nohup python -m http.server --bind 127.0.0.1 8000 >/dev/null 2>&1 &)")
-        wait_for("the server", lambda: two.run("curl -s 127.0.0.1:8000 -o /dev/null").returncode == 0)
+        two.must("(setsid nohup python -m http.server 8000 >/dev/null 2>&1 &)")
+        wait_for("the server", lambda: two.run(f"curl -s {two.host}:8000 -o /dev/null").returncode == 0)
         greets = f"timeout 2 bash -c 'head -c 4 < /dev/tcp/{two.host}/{two.port}'"
-        found = {"sshd": one.run(greets).stdout, "loopback": one.run("curl -s 127.0.0.1:8000").returncode}
+        found = {"sshd": one.run(greets).stdout, "other": one.run(f"curl -s -m 2 {two.host}:8000").returncode}
         two.silence()
         found["silenced"] = one.run(greets).returncode
         two.restore()

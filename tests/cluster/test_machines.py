@@ -45,10 +45,10 @@ def test_a_stopped_machine_leaves_no_process_and_its_address_is_given_again(oute
     assert found["second"] == "second"
 
 
-def test_machines_reach_each_others_sshd_through_the_bridge_alone(outer: Outer) -> None:
+def test_machines_reach_each_others_sshd_alone_and_only_through_the_bridge(outer: Outer) -> None:
     assert outer(scenarios.network, timeout_s=60) == {
         "sshd": "SSH-",
-        "loopback": 7,
+        "other": 28,
         "silenced": 124,
         "restored": "SSH-",
         "without the bridge": "",
