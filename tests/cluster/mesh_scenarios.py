@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import shutil
 import subprocess
 import time
@@ -19,12 +18,7 @@ TOKEN = isolation.home() / "token"
 ENV = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(TOKEN), "RAY_USAGE_STATS_ENABLED": "0"}
 KEEP = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0"
 """Keeps Ray on the head from taking this machine's address on the network for 127.0.0.1."""
-RAY = """
-from ray._private import services
-services.resolve_ip_for_localhost = lambda host: host
-from ray.scripts.scripts import main
-main()
-"""
+RAY = f"python {Path(__file__).parents[2] / 'cluster' / 'ray_on_loopback.py'}"
 """`ray` on a worker, with the same effect: there `ray start` refuses KEEP."""
 START = "start --num-cpus=1 --object-store-memory=200000000 --disable-usage-stats"
 RUNS = "/tmp/runs"
@@ -58,7 +52,7 @@ class Mesh:
     def start_ray(self, slot: int) -> None:
         place = f"--head --port={Ports(1).gcs}" if slot == 1 else f"--address={HEAD_ADDRESS}"
         resource = f"--resources='{{\"n{slot}\": 1}}'"
-        ray = f"{KEEP} ray" if slot == 1 else f"python -c {shlex.quote(RAY)}"
+        ray = f"{KEEP} ray" if slot == 1 else RAY
         command = f"{ray} {START} {place} {resource} {' '.join(Ports(slot).start_flags())}"
         # Ray gives its own processes 30 s to start, which a busy machine may not keep.
         again = f"{command} || (ray stop --force; {command})"
