@@ -41,11 +41,16 @@ class Cable:
         return 2200 + self.number
 
 
+def exists() -> bool:
+    """Whether this is the outer namespace."""
+    return subprocess.run(["ip", "link", "show", NAME], check=False, capture_output=True).returncode == 0
+
+
 class Bridge:
     """Gives out addresses. Raises UsageError where this network namespace has no bridge (see `outer.py`)."""
 
     def __init__(self) -> None:
-        if subprocess.run(["ip", "link", "show", NAME], check=False, capture_output=True).returncode:
+        if not exists():
             raise UsageError(
                 f"fake machines: expected the bridge {NAME}, found none; start what needs them by "
                 "python -m midas_ray.cloud.fake.outer COMMAND"
