@@ -779,6 +779,7 @@ class Vast(FlagSettings):
             "rows",
             "json",
             "port",
+            "machines",
             "fake_script",
         }
     )
@@ -806,6 +807,11 @@ class Vast(FlagSettings):
         False, validation_alias=AliasChoices("json", "as_json"), description="print JSON, for other programs"
     )
     port: int = Field(8300, ge=0, le=65535, description="fake: port on this machine; 0 = any free one")
+    machines: Literal["none", "namespaces"] = Field(
+        "none",
+        description="fake: what is behind its instances: none, or namespaces of this machine with a real sshd each "
+        "(Linux, root)",
+    )
     fake_script: Path | None = Field(
         None, description="fake: JSON file of delays, limits and failures, as POST /fake/script takes them"
     )

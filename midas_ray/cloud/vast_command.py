@@ -1,14 +1,10 @@
 """`midas vast offers`, `cost` and `fake`."""
 
-import asyncio
 import json
-import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -36,7 +32,10 @@ def vast(values: Vast) -> int:
     if values.action == "cost":
         cost: Callable[[Vast], int] = import_module("midas_ray.cloud.cost_command").cost
         return cost(values)
-    return _fake(values) if values.action == "fake" else _offers(values)
+    if values.action == "fake":
+        fake: Callable[[Vast], int] = import_module("midas_ray.cloud.fake.command").fake
+        return fake(values)
+    return _offers(values)
 
 
 def query_of(values: Vast) -> OfferQuery:
@@ -100,43 +99,3 @@ def _table(offers: list[Offer]) -> Table:
             str(offer.machine_id),
         )
     return table
-
-
-def _fake(values: Vast) -> int:
-    changes = {} if values.fake_script is None else _script_file(values.fake_script)
-    asyncio.run(_serve(values.port, changes))
-    return 0
-
-
-def _script_file(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--fake-script {path}: expected a JSON file, found: {error}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"--fake-script {path}: expected an object, found {type(content).__name__}")
-    return content
-
-
-async def _serve(port: int, changes: dict[str, Any]) -> None:
-    from midas_ray.cloud.fake.script import Script
-    from midas_ray.cloud.fake.server import FakeVast
-    from midas_ray.cloud.fake.world import World
-
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    world = World(script=Script.realistic())
-    async with FakeVast(world, port=port) as fake:
-        fake.steer(changes)
-        out.print(
-            f"fake Vast.ai on {fake.url}: {len(world.asks)} offers, ${world.credit:.2f} of credit; Ctrl-C ends it\n"
-            f"use it:    export VAST_URL={fake.url} VAST_API_KEY={fake.api_key}\n"
-            f"           midas vast offers\n"
-            f"watch it:  curl {fake.url}/fake/calls (and /fake/instances, /fake/account)\n"
-            f"steer it:  curl {fake.url}/fake/script -d "
-            '\'{"failures": [{"what": "gone", "call": "create"}], "plans": [{"outcome": "never_starts"}]}\''
-        )
-        out.file.flush()
-        await stop.wait()
-        out.print(f"{len(world.instances)} instances were made, {len(world.live())} still there; ${world.spent:.4f}")

@@ -7,7 +7,6 @@ from typing import Any
 from midas_ray.cloud.client import VastClient
 from midas_ray.cloud.fake import machine_faults as faults
 from midas_ray.cloud.fake.bridge import NAME
-from midas_ray.cloud.fake.machine import Machine
 from midas_ray.cloud.offers import OfferQuery
 from tests.cluster.rig import Rig, rig, wait_for
 
@@ -46,12 +45,9 @@ def foreign_key() -> int:
     with rig() as r:
         machine = r.server("server")
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/tmp/other"], check=True)
-        return r.attempt(machine, "true -i", strict="no").returncode * 1000 + _with_key(r, machine, "/tmp/other")
-
-
-def _with_key(r: Rig, machine: Machine, key: str) -> int:
-    command = [key if part == str(r.key) else part for part in r.ssh(machine)]
-    return subprocess.run([*command, "-oIdentitiesOnly=yes", "true"], check=False, timeout=60).returncode
+        r.on(machine, "true")
+        command = ["/tmp/other" if part == str(r.key) else part for part in r.ssh(machine)]
+        return subprocess.run([*command, "-oIdentitiesOnly=yes", "true"], check=False, timeout=60).returncode
 
 
 def privacy() -> dict[str, Any]:
@@ -100,10 +96,10 @@ def network() -> dict[str, Any]:
     """Machines meet at the bridge alone, and a silence is one."""
     with rig() as r:
         one, two = r.server("one"), r.server("two")
-        two.must("(setsid nohup python -m http.server --bind 127.0.0.1 8000 >/dev/null 2>&1 &)")
-        wait_for("the server", lambda: two.run("curl -s 127.0.0.1:8000 -o /dev/null").returncode == 0)
+        two.must("(setsid nohup python -m http.server 8000 >/dev/null 2>&1 &)")
+        wait_for("the server", lambda: two.run(f"curl -s {two.host}:8000 -o /dev/null").returncode == 0)
         greets = f"timeout 2 bash -c 'head -c 4 < /dev/tcp/{two.host}/{two.port}'"
-        found = {"sshd": one.run(greets).stdout, "loopback": one.run("curl -s 127.0.0.1:8000").returncode}
+        found = {"sshd": one.run(greets).stdout, "other": one.run(f"curl -s -m 2 {two.host}:8000").returncode}
         two.silence()
         found["silenced"] = one.run(greets).returncode
         two.restore()

@@ -14,6 +14,8 @@ HOST = "10.77.0.1"
 """Address of the outer namespace itself: where the fake API listens."""
 FIRST, LAST = 10, 250
 """Of the addresses given to machines: the last number."""
+LAST_REACHED_PORT = 19_999
+"""Below the ports of Ray's nodes, which are to be reached through SSH alone, and those that connections start at."""
 SETUP = (
     f"ip link set lo up && ip link add {NAME} type bridge && ip addr add {HOST}/24 dev {NAME} && ip link set {NAME} up"
 )
@@ -39,11 +41,16 @@ class Cable:
         return 2200 + self.number
 
 
+def exists() -> bool:
+    """Whether this is the outer namespace."""
+    return subprocess.run(["ip", "link", "show", NAME], check=False, capture_output=True).returncode == 0
+
+
 class Bridge:
     """Gives out addresses. Raises UsageError where this network namespace has no bridge (see `outer.py`)."""
 
     def __init__(self) -> None:
-        if subprocess.run(["ip", "link", "show", NAME], check=False, capture_output=True).returncode:
+        if not exists():
             raise UsageError(
                 f"fake machines: expected the bridge {NAME}, found none; start what needs them by "
                 "python -m midas_ray.cloud.fake.outer COMMAND"
@@ -63,12 +70,24 @@ class Bridge:
             return Cable(number, f"m{self._made}")
 
     def plug(self, cable: Cable, pid: int) -> None:
-        """Connect the network namespace of process `pid`."""
+        """Connect the network namespace of process `pid`.
+
+        As behind Vast.ai's address translation, the machine is reached at its sshd and at no other port: what else
+        would answer finds no way out. It reaches others at ports up to LAST_REACHED_PORT.
+        """
         # The same address has the same MAC always: a neighbour that knew the machine before needs not ask anew.
         _ip(f"link add {cable.device} type veth peer name eth0 address 02:4d:49:44:00:{cable.number:02x} netns {pid}")
         _ip(f"link set {cable.device} master {NAME} up")
-        inside = ["link set lo up", f"addr add {cable.address}/24 dev eth0", "link set eth0 up"]
-        for command in [*inside, f"route add default via {HOST}"]:
+        inside = [
+            "link set lo up",
+            f"addr add {cable.address}/24 dev eth0",
+            "link set eth0 up",
+            f"route add default via {HOST}",
+            f"rule add pref 100 ipproto tcp sport {cable.ssh_port} lookup main",
+            f"rule add pref 101 ipproto tcp dport 1-{LAST_REACHED_PORT} lookup main",
+            "rule add pref 102 iif lo ipproto tcp prohibit",
+        ]
+        for command in inside:
             _run(["nsenter", "--target", str(pid), "--net", "ip", *command.split()])
 
     def silence(self, cable: Cable) -> None:

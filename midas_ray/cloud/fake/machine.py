@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 from midas_ray.cloud.fake import isolation
@@ -36,7 +37,7 @@ class Machine:
         self._public_keys, self._sizes = public_keys, sizes
         self._state = isolation.RUN / self._cable.device
         self._process: subprocess.Popen[bytes] | None = None
-        self._pid, self._space = 0, ""
+        self._pid, self._space = 0, 0
         self._lock = threading.Lock()
         self._ended = False
 
@@ -67,7 +68,10 @@ class Machine:
         if not self._says_booted():
             raise OSError(f"machine {self.name}: its set-up failed: {log.read_text().strip()[-300:]}")
         self._pid = int(Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()[0])
-        self._space = str(Path(f"/proc/{self._pid}/ns/pid").readlink())
+        # Held open: the kernel gives the number of a namespace that is gone to the next one.
+        held = os.open(f"/proc/{self._pid}/ns/pid", os.O_RDONLY)
+        weakref.finalize(self, os.close, held)
+        self._space = os.fstat(held).st_ino
         self._bridge.plug(self._cable, self._pid)
         self.serve_ssh()
 
@@ -138,7 +142,7 @@ class Machine:
         found: dict[int, str] = {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                if self._space and str((entry / "ns" / "pid").readlink()) == self._space:
+                if self._space and (entry / "ns" / "pid").stat().st_ino == self._space:
                     found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it ended while we looked

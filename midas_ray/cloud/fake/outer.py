@@ -9,7 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -107,26 +108,36 @@ def _setup(private_home: bool) -> str:
 
 
 def first_process(outer: subprocess.Popen[str]) -> int:
-    """The pid, in this namespace, of the first process in the outer one."""
-    children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
-    if not children:
-        raise UsageError("fake machines: expected the namespace to run, found it has ended")
-    return int(children[0])
+    """The pid, in this namespace, of the first process in the outer one. Raises UsageError where it has ended."""
+    while outer.poll() is None:
+        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
+        if children:
+            return int(children[0])
+        time.sleep(0.01)
+    raise UsageError("fake machines: expected their namespace to run, found it has ended")
 
 
-def run(command: Sequence[str], *, private_home: bool = True) -> int:
-    """Run `command` there in the foreground; gives its exit code. SIGTERM is handed on; unshare takes no SIGINT."""
+def run(command: Sequence[str], *, private_home: bool = True, told: Callable[[int], None] | None = None) -> int:
+    """Run `command` there in the foreground; gives its exit code. SIGTERM and SIGINT are handed on as SIGTERM, unless
+    a terminal sends SIGINT, which the command then gets itself.
+
+    told: of the pid of the first process in there, once there is one.
+    """
     with started(command, private_home=private_home) as process:
 
-        def hand_on(_number: int, _frame: FrameType | None) -> None:
-            os.kill(first_process(process), signal.SIGTERM)
+        def hand_on(number: int, _frame: FrameType | None) -> None:
+            if number == signal.SIGTERM or not sys.stdin.isatty():
+                os.kill(first_process(process), signal.SIGTERM)
 
-        before = signal.signal(signal.SIGTERM, hand_on), signal.signal(signal.SIGINT, signal.SIG_IGN)
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = [signal.signal(number, hand_on) for number in numbers]
         try:
+            if told is not None:
+                told(first_process(process))
             return process.wait()
         finally:
-            signal.signal(signal.SIGTERM, before[0])
-            signal.signal(signal.SIGINT, before[1])
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
 
 
 if __name__ == "__main__":
