@@ -193,7 +193,7 @@ class _Writer:
         self._actor, self._path = actor, path
         self._temporary = f"{folder}/{TEMPORARY}{uuid.uuid4().hex[:12]}-{name}"
         self._sent, self._failed = 0, False
-        self._send([b""])  # an empty file is one too, and a folder that is not there is told at once
+        _answer(actor.begin.remote(self._temporary, path))
 
     def write(self, data: Any) -> int:
         view = memoryview(data)
