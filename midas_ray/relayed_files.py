@@ -123,6 +123,13 @@ class RelayedFiles:
             return os.pread(file.fileno(), size, offset)
 
     @_answered
+    def begin(self, temporary: str, path: str) -> None:
+        """An empty file that will get this name."""
+        if self._below(path).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        self._below(temporary).touch()
+
+    @_answered
     def write(self, temporary: str, offset: int, piece: bytes) -> None:
         """Put a piece at its place in a file that is still coming."""
         file = os.open(self._below(temporary), os.O_CREAT | os.O_WRONLY, 0o644)

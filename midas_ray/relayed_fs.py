@@ -10,7 +10,8 @@ import os
 import posixpath
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -131,22 +132,18 @@ def _info(path: str, entry: Entry | None) -> pafs.FileInfo:
     return pafs.FileInfo(path, pafs.FileType.File, size=entry.size, mtime_ns=entry.mtime_ns)
 
 
-class _UnderWay:
-    """Calls to the actor, a few at a time, whose answers are taken in order."""
-
-    def __init__(self, take: Callable[[Any], None]) -> None:
-        self._take = take
-        self._references: deque[Any] = deque()
-
-    def add(self, reference: Any) -> None:
-        """Raises OSError where an earlier one was refused."""
-        self._references.append(reference)
-        while len(self._references) > PIECES_UNDER_WAY:
-            self._take(_answer(self._references.popleft()))
-
-    def finish(self) -> None:
-        while self._references:
-            self._take(_answer(self._references.popleft()))
+def _in_turn(calls: Iterable[Callable[[], Any]]) -> Iterator[Any]:
+    """The answers to calls to the actor, in order, a few calls at a time. Raises OSError, once all are answered."""
+    references: deque[Any] = deque()
+    try:
+        for call in calls:
+            references.append(call())
+            if len(references) >= PIECES_UNDER_WAY:
+                yield _answer(references.popleft())
+        while references:
+            yield _answer(references.popleft())
+    finally:
+        ray.wait(list(references), num_returns=len(references)) if references else None
 
 
 class _Reader:
@@ -160,17 +157,15 @@ class _Reader:
 
     def read(self, size: int = -1) -> bytes:
         left = max(0, self._size - self._at)
-        size = left if size < 0 else min(size, left)
-        pieces: list[bytes] = []
-        calls = _UnderWay(pieces.append)
-        for offset in range(0, size, PIECE_BYTES):
-            piece = min(PIECE_BYTES, size - offset)
-            calls.add(self._actor.read.remote(self._path, self._at + offset, piece))
-        calls.finish()
-        data = b"".join(pieces)
-        if len(data) != size:
-            raise OSError(errno.EIO, f"expected {size} bytes from {self._at} on, found {len(data)}", self._path)
-        self._at += size
+        end = self._at + (left if size < 0 else min(size, left))
+        calls = (
+            partial(self._actor.read.remote, self._path, at, min(PIECE_BYTES, end - at))
+            for at in range(self._at, end, PIECE_BYTES)
+        )
+        data = b"".join(_in_turn(calls))
+        if len(data) != end - self._at:
+            raise OSError(errno.EIO, f"expected {end - self._at} bytes, found {len(data)}: it was cut", self._path)
+        self._at = end
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -186,7 +181,10 @@ class _Reader:
 
 
 class _Writer:
-    """A file that appears when it is closed. Not one of `io`: given up, those would close themselves all the same."""
+    """A file that appears when it is closed. Not one of `io`: given up, those would close themselves all the same.
+
+    What is written is on the disk when `write` returns: `pyarrow.fs.copy_files` does not tell what closing raises.
+    """
 
     closed = False
 
@@ -194,49 +192,38 @@ class _Writer:
         folder, name = posixpath.split(path)
         self._actor, self._path = actor, path
         self._temporary = f"{folder}/{TEMPORARY}{uuid.uuid4().hex[:12]}-{name}"
-        self._waiting = bytearray()
-        self._sent = 0
-        self._failed = False
-        self._calls = _UnderWay(lambda _none: None)
-        self._send(b"")  # an empty file is one too, and a folder that is not there is told at once
-        self._guarded(self._calls.finish)
+        self._sent, self._failed = 0, False
+        _answer(actor.begin.remote(self._temporary, path))
 
     def write(self, data: Any) -> int:
-        left = memoryview(data)
-        while left:
-            room = PIECE_BYTES - len(self._waiting)
-            self._waiting += left[:room]
-            left = left[room:]
-            if len(self._waiting) == PIECE_BYTES:
-                self._send(bytes(self._waiting))
-                self._waiting.clear()
-        return len(data)
+        view = memoryview(data)
+        self._send(bytes(view[at : at + PIECE_BYTES]) for at in range(0, len(view), PIECE_BYTES))
+        return len(view)
 
-    def _send(self, piece: bytes) -> None:
-        self._guarded(lambda: self._calls.add(self._actor.write.remote(self._temporary, self._sent, piece)))
-        self._sent += len(piece)
-
-    def _guarded(self, step: Callable[[], None]) -> None:
-        """After an error nothing is left of the file, and closing it does not publish it."""
+    def _send(self, pieces: Iterable[bytes]) -> None:
+        """Raises OSError: then nothing is left of the file, and closing it does not publish it."""
         try:
-            step()
+            for _ in _in_turn(self._calls(pieces)):
+                pass
         except OSError:
             self._failed = True
-            self._actor.discard.remote(self._temporary)
+            _answer(self._actor.discard.remote(self._temporary))
             raise
+
+    def _calls(self, pieces: Iterable[bytes]) -> Iterator[Callable[[], Any]]:
+        for piece in pieces:
+            yield partial(self._actor.write.remote, self._temporary, self._sent, piece)
+            self._sent += len(piece)
 
     def flush(self) -> None:
         """Nobody sees it before it is closed."""
 
     def tell(self) -> int:
-        return self._sent + len(self._waiting)
+        return self._sent
 
     def close(self) -> None:
         if self.closed:
             return
         self.closed = True
-        if self._failed:
-            return
-        self._send(bytes(self._waiting))
-        self._guarded(self._calls.finish)
-        self._guarded(lambda: _answer(self._actor.publish.remote(self._temporary, self._path, self._sent)))
+        if not self._failed:
+            _answer(self._actor.publish.remote(self._temporary, self._path, self._sent))

@@ -4,9 +4,20 @@ import socket
 from collections.abc import Callable
 
 import ray
-import torch
 
 from midas_ray.errors import NodeError
+
+
+def problem() -> str | None:
+    """Why torch cannot use the GPU that Ray gave this worker; None where it can."""
+    import torch
+
+    if torch.cuda.is_available():
+        return None
+    node = f"{socket.gethostname()} ({ray.get_runtime_context().get_node_id()[:8]})"
+    found = f"GPU {','.join(map(str, ray.get_gpu_ids()))} of node {node} cannot be used by torch"
+    built = f"torch {torch.__version__} has no CUDA" if torch.version.cuda is None else "its driver is not found"
+    return f"{found} ({built})"
 
 
 def accelerator(gpu: bool, fake_gpus: bool, tell: Callable[[str], None]) -> str:
@@ -16,12 +27,15 @@ def accelerator(gpu: bool, fake_gpus: bool, tell: Callable[[str], None]) -> str:
     """
     if not gpu:
         return "cpu"
-    if torch.cuda.is_available():
+    found = problem()
+    if found is None:
         return "gpu"
-    node = f"{socket.gethostname()} ({ray.get_runtime_context().get_node_id()[:8]})"
-    found = f"GPU {','.join(map(str, ray.get_gpu_ids()))} of node {node} cannot be used by torch"
-    built = f"torch {torch.__version__} has no CUDA" if torch.version.cuda is None else "its driver is not found"
-    if fake_gpus:
-        tell(f"{found} ({built}): training on its CPU")
-        return "cpu"
-    raise NodeError(f"{found}: {built}; install what is missing there, or train on the CPU with --gpus 0")
+    if not fake_gpus:
+        raise unusable(found)
+    tell(f"{found}: training on its CPU")
+    return "cpu"
+
+
+def unusable(found: str) -> NodeError:
+    """The error for a `problem` that nobody asked for."""
+    return NodeError(f"{found}; install what is missing there, or train on the CPU with --gpus 0")

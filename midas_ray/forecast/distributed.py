@@ -18,7 +18,7 @@ from midas_ray.errors import MemoryLimitError, MidasError, WorkerError
 from midas_ray.forecast.board import open_board
 from midas_ray.forecast.checkpoints import Checkpoints
 from midas_ray.forecast.nodes import ask_for_gpus
-from midas_ray.forecast.scheduling import NodeNews, WaitForRoom, set_environment
+from midas_ray.forecast.scheduling import CheckDevices, NodeNews, WaitForRoom, set_environment
 from midas_ray.forecast.train_worker import CHECKPOINT_FILE, WEIGHTS, train_loop
 from midas_ray.forecast.training_progress import Report
 from midas_ray.forecast.training_set import Schedule, TrainingSet
@@ -103,12 +103,15 @@ def _run(
 ) -> Any:
     """Ray Train's result. Raises MidasError."""
     set_environment()
-    board = open_board()
+    board, everywhere = open_board(), checkpoints.everywhere()
+    callbacks: list[Any] = [WaitForRoom(board, workers, settings.wait_for_gpus if workers.gpu else None, asked)]
+    if workers.gpu and not settings.fake_gpus:
+        callbacks.append(CheckDevices())
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={
             "training": ray.put(training), "workers": workers, "board": board, "run_id": checkpoints.run_id,
-            "fake_gpus": settings.fake_gpus,
+            "fake_gpus": settings.fake_gpus, "storage": (everywhere, f"{checkpoints.root}/{checkpoints.run_id}"),
         },
         torch_config=TorchConfig(backend="gloo") if settings.fake_gpus else None,
         scaling_config=ScalingConfig(
@@ -118,12 +121,12 @@ def _run(
         run_config=RunConfig(
             name=checkpoints.run_id,
             storage_path=checkpoints.root,
-            storage_filesystem=checkpoints.everywhere(),
+            storage_filesystem=everywhere,
             failure_config=FailureConfig(max_failures=max_restarts, max_preemption_failures=-1),
             checkpoint_config=CheckpointConfig(
                 num_to_keep=2, checkpoint_score_attribute="val_loss", checkpoint_score_order="min"
             ),
-            callbacks=[WaitForRoom(board, workers, settings.wait_for_gpus if workers.gpu else None, asked)],
+            callbacks=callbacks,
         ),
     )  # fmt: skip
     try:

@@ -26,10 +26,10 @@ def patience_text(seconds: float) -> str:
     return f"{seconds / 60:g}m" if seconds >= 60 and not seconds % 60 else f"{seconds:g}s"
 
 
-def waiting_text(count: int, patience_s: float) -> str:
+def waiting_text(count: int, patience_s: float, because: str = "") -> str:
     """What is told when the waiting begins."""
     until = f"at most {patience_text(patience_s)} ({FLAG})"
-    return f"{time.strftime('%H:%M:%S')} waiting for a GPU node: {gpus_text(count)} asked for; {until}"
+    return f"{time.strftime('%H:%M:%S')} {because}waiting for a GPU node: {gpus_text(count)} asked for; {until}"
 
 
 def joined_text(seconds: float) -> str:
@@ -127,6 +127,6 @@ class GpuWatch:
             return
         if self._gone_s is None:
             self._gone_s = now_s
-            console.err.print(f"no node with a GPU is left; {waiting_text(1, self._patience_s)}")
+            console.err.print(waiting_text(1, self._patience_s, "no node with a GPU is left; "))
         if now_s - self._gone_s > self._patience_s:
             raise none_came(1, self._patience_s)

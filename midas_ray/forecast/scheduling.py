@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
-from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.controller.state import (
     InitializingState,
     ReschedulingState,
@@ -19,6 +19,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from midas_ray import console
 from midas_ray.errors import WorkerError
 from midas_ray.forecast.board import News
+from midas_ray.forecast.device import problem, unusable
 from midas_ray.forecast.nodes import Refusal, joined_text, none_came, waiting_text
 from midas_ray.forecast.workers import Workers
 
@@ -36,6 +37,20 @@ def set_environment() -> None:
     # It looks every 2 s by default: a small training would mostly wait for it.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(ATTEMPT_S))
+
+
+class CheckDevices(WorkerGroupCallback):
+    """Runs in Ray's controller: has workers look at their GPUs before they begin, and ends the training for a bad one.
+
+    Sooner than a worker itself could say it: Ray first connects them by what only works between GPUs.
+    """
+
+    def before_init_train_context(self, workers: list[Any]) -> dict[str, list[Any]]:
+        """Raises NodeError."""
+        found = [each for each in ray.get([worker.execute_async(problem) for worker in workers]) if each is not None]
+        if found:
+            raise unusable(found[0])
+        return {}
 
 
 class WaitForRoom(ControllerCallback):
@@ -132,11 +147,11 @@ class NodeNews:
             self._asked_s = None
 
     def _waiting(self, lost: bool) -> str:
-        begin = "a worker has died; " if lost else ""
+        because = "a worker has died; " if lost else ""
         if self._workers.gpu:
-            return begin + waiting_text(self._workers.least, self._patience_s)
-        wanted = f"{self._workers.least} worker{'s' if self._workers.least > 1 else ''}"
-        return f"{begin}waiting for free CPU cores: {wanted} of {self._workers.threads}"
+            return waiting_text(self._workers.least, self._patience_s, because)
+        wanted = f"{self._workers.least} worker{'s' if self._workers.least > 1 else ''} of {self._workers.threads}"
+        return f"{time.strftime('%H:%M:%S')} {because}waiting for free CPU cores: {wanted}"
 
     def _gpu_nodes(self) -> set[str]:
         """Ids of nodes that are alive and have enough GPUs."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import pyarrow.fs as pafs
 import ray
 import ray.train
 import torch
@@ -25,6 +26,7 @@ from midas_ray.forecast.training_progress import TrainingProgress
 from midas_ray.forecast.training_set import Schedule, TrainingSet, loaders, new_module, sampler_of
 
 CHECKPOINT_FILE = "checkpoint.ckpt"
+PIECE_BYTES = 32 * 2**20
 WEIGHTS = "network."
 """Prefix of the network's weights in a checkpoint."""
 
@@ -49,6 +51,22 @@ def _disk_told(where: str) -> Iterator[None]:
 class _ReportToRay(pl.Callback):
     """Gives Ray Train a checkpoint at the end of every epoch; that of rank 0 is the same as every other's."""
 
+    def __init__(self, fs: pafs.FileSystem, run_folder: str) -> None:
+        """fs, run_folder: where they go."""
+        self._fs, self._run_folder = fs, run_folder
+
+    def _upload(self, checkpoint: Checkpoint, name: str) -> Checkpoint:
+        """In Ray's place: its way (pyarrow's copy_files) says nothing where a file is refused as it is closed."""
+        folder = f"{self._run_folder}/{name}"
+        self._fs.create_dir(folder)
+        with (
+            (Path(checkpoint.path) / CHECKPOINT_FILE).open("rb") as source,
+            self._fs.open_output_stream(f"{folder}/{CHECKPOINT_FILE}", compression=None) as target,
+        ):
+            while piece := source.read(PIECE_BYTES):
+                target.write(piece)
+        return Checkpoint(folder, self._fs)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, _module: pl.LightningModule) -> None:
         metrics = {name: float(trainer.callback_metrics[name]) for name in ("val_loss", "val_loss_bps")}
         metrics["epoch"] = trainer.current_epoch + 1
@@ -57,7 +75,7 @@ class _ReportToRay(pl.Callback):
                 trainer.save_checkpoint(Path(folder) / CHECKPOINT_FILE)
             checkpoint = Checkpoint.from_directory(folder) if trainer.is_global_zero else None
             with _disk_told("in DATA_DIR/checkpoints"):
-                ray.train.report(metrics, checkpoint=checkpoint)
+                ray.train.report(metrics, checkpoint=checkpoint, checkpoint_upload_fn=self._upload)
             trainer.strategy.barrier()
 
 
@@ -109,7 +127,7 @@ def _train(config: dict[str, Any]) -> None:
         metrics.export(progress)
 
     options = trainer_options(training, schedule, sampler, report, rank)
-    options["callbacks"] += [_ReportToRay(), _FirstStep(board)]
+    options["callbacks"] += [_ReportToRay(*config["storage"]), _FirstStep(board)]
     strategy = RayDDPStrategy if device == "gpu" or not workers.gpu else _OnCpu
     with quiet_lightning(), contextlib.ExitStack() as stack:
         trainer = prepare_trainer(
