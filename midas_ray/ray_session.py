@@ -34,7 +34,6 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
     Raises UsageError where `ray_address` does not answer.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     # A submitted job brings the same variables in its own runtime environment.
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -54,8 +53,6 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
         with held_back():  # cut in the middle, Ray leaves processes behind
             _join(address) if address else _start_private(settings)
         _private = not address
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield
     finally:
         with held_back():
