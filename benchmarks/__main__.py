@@ -21,7 +21,10 @@ from typing import Any
 from benchmarks.rows import Row, show
 from midas_ray.code_version import code_version
 
-BENCHMARKS = ("simulate", "market", "reconstruct", "peer", "scale", "features", "live", "paper", "training", "capture")
+BENCHMARKS = (
+    *("simulate", "market", "reconstruct", "peer", "scale", "features", "live", "paper", "training", "capture"),
+    "cluster",
+)
 TAKE_FULL = ("scale",)
 PACKAGES = (
     "hftbacktest",
