@@ -22,17 +22,8 @@ from benchmarks.rows import Row, show
 from midas_ray.code_version import code_version
 
 BENCHMARKS = (
-    "simulate",
-    "market",
-    "reconstruct",
-    "peer",
-    "scale",
-    "features",
-    "live",
-    "paper",
-    "training",
-    "capture",
-    "submit",
+    *("simulate", "market", "reconstruct", "peer", "scale", "features", "live", "paper", "training", "capture"),
+    *("submit", "cluster"),
 )
 TAKE_FULL = ("scale",)
 PACKAGES = (

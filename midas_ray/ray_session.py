@@ -15,6 +15,11 @@ from midas_ray.settings import RaySettings
 WORKER_ENVIRONMENT = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
 """Environment of every task: one thread each, so that Ray alone decides how many cores are used."""
 
+LEASE_MS = "10000"
+"""How long a worker is kept for one task after the other before Ray asks again who may have it. With Ray's 500 ms every
+task of a second ends a lease, and where all nodes are full the requests for the next go round between them: 0.2 of a
+core of the driver and of each raylet."""
+
 CONNECT_S = 5.0
 """How long a cluster's address may take to accept a connection."""
 
@@ -35,9 +40,9 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
     Raises UsageError where `ray_address` does not answer.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     # A submitted job brings the same variables in its own runtime environment.
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
+    os.environ.setdefault("RAY_worker_lease_timeout_milliseconds", LEASE_MS)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     address = settings.ray_address or os.environ.get("RAY_ADDRESS")
     if address and address.startswith(("127.0.0.1:", "localhost:")):
@@ -57,8 +62,6 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
         with held_back():  # cut in the middle, Ray leaves processes behind
             _join(address) if address else _start_private(settings)
         _private = not address
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield
     finally:
         with held_back():

@@ -1,13 +1,14 @@
-"""Spreading independent tasks over a Ray cluster by Ray Data: small ones share a Ray task."""
+"""Spreading independent tasks over a Ray cluster: small ones share a Ray task, and the driver holds few at a time."""
 
+import itertools
 import os
-import warnings
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from midas_ray.errors import MidasError
+from midas_ray.errors import MidasError, WorkerError
 from midas_ray.progress import TaskProgress
 
 T = TypeVar("T")
@@ -21,6 +22,12 @@ BATCH_BYTES = 64 * 2**20
 
 _BATCHES_PER_CPU = 8
 """At least so many Ray tasks for each CPU, as far as there are tasks: the last ones must not keep one CPU waiting."""
+
+_AHEAD = 4
+"""One Ray task for so many CPUs waits in Ray, so that none is idle until the driver has noticed that a task is done."""
+
+_LOOK_S = 1.0
+"""How often the driver looks whether the cluster has grown."""
 
 
 def spread(
@@ -37,40 +44,91 @@ def spread(
     Tasks and results travel as JSON. A task that raises a MidasError gives {"error": its line}; the others go on.
     weight: how much work a task is, in bytes, for batches and the time left; without it each task is a Ray task and
     weighs the same. size: bytes that it reads, for the throughput. note: as of `TaskProgress`.
+    Raises WorkerError where workers died at the same task again and again. Whatever is raised, no task goes on.
     """
     if not tasks:
         return []
-    import ray
-
     kind = type(tasks[0])
 
-    def run(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        for index, encoded in zip(row["indices"], row["tasks"], strict=True):
+    def run(encoded: list[bytes]) -> list[bytes]:
+        results = []
+        for task in encoded:
             try:
-                result = work(msgspec.json.decode(encoded, type=kind))
+                result = work(msgspec.json.decode(task, type=kind))
             except MidasError as error:
                 result = {"error": str(error)}
-            yield {"index": index, "result": msgspec.json.encode(result)}
+            results.append(msgspec.json.encode(result))
+        return results
 
-    run.__name__ = label.replace(" ", "_")  # how the dashboard calls the tasks
     weights = [1] * len(tasks) if weight is None else [weight(task) for task in tasks]
-    batches = batched(weights, 1 if weight is None else _limit(weights))
-    items = [{"indices": batch, "tasks": [msgspec.json.encode(tasks[index]) for index in batch]} for batch in batches]
-    # There is one operator alone: what Ray holds back for others kept the second CPU idle for a second.
-    ray.data.DataContext.get_current().op_resource_reservation_enabled = False
-    dataset = ray.data.from_items(items, override_num_blocks=len(items))
-    dataset.set_name(label)
-    with warnings.catch_warnings():
-        # Ray 2.60 deprecates this way to say max_retries, and has no other; without it a crash is retried for ever.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        mapped = dataset.flat_map(run, num_cpus=1, max_retries=MAX_RETRIES)
-    results: list[Result] = []
     sizes = [0] * len(tasks) if size is None else [size(task) for task in tasks]
+    batches = batched(weights, 1 if weight is None else _limit(weights))
+    inputs = ([msgspec.json.encode(tasks[index]) for index in batch] for batch in batches)
+    found: list[Result] = []
     with TaskProgress(label, len(tasks), sum(weights), sum(sizes), note) as progress:
-        for row in mapped.iter_rows():
-            results.append(msgspec.json.decode(row["result"]))
-            progress.advance(weights[row["index"]], sizes[row["index"]])
+        for number, results in _finished(label, run, inputs):
+            for index, result in zip(batches[number], results, strict=True):
+                found.append(msgspec.json.decode(result))
+                progress.advance(weights[index], sizes[index])
+    return found
+
+
+def _finished(
+    label: str, run: Callable[[list[bytes]], list[bytes]], inputs: Iterator[list[bytes]]
+) -> Iterator[tuple[int, list[bytes]]]:
+    """(number of the input, its result) in the order in which they end. Few are with Ray at a time, however many there
+    are: what the driver holds does not grow with them. Raises as `spread`."""
+    import ray
+
+    name = label.replace(" ", "_")  # in the dashboard and in metrics
+    remote = ray.remote(run).options(num_cpus=1, max_retries=MAX_RETRIES, name=name)
+    running: dict[Any, int] = {}
+    numbered = enumerate(inputs)
+    most, looked_s = _most_running(), time.monotonic()
+    try:
+        while True:
+            for number, data in itertools.islice(numbered, max(most - len(running), 0)):
+                running[remote.remote(data)] = number
+            if not running:
+                return
+            for reference in _ready(list(running)):
+                yield running.pop(reference), _result_of(label, reference)
+            if time.monotonic() - looked_s > _LOOK_S:
+                most, looked_s = _most_running(), time.monotonic()
+    finally:
+        for reference in running:
+            ray.cancel(reference)
+
+
+def _ready(references: list[Any]) -> list[Any]:
+    """All that have ended, once one has, or none after a while."""
+    import ray
+
+    if not ray.wait(references, num_returns=1, timeout=_LOOK_S, fetch_local=False)[0]:
+        return []
+    ready: list[Any] = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)[0]
+    return ready
+
+
+def _result_of(label: str, reference: Any) -> list[bytes]:
+    import ray
+
+    try:
+        results: list[bytes] = ray.get(reference)
+    except ray.exceptions.RayTaskError:
+        raise  # a fault of ours, with its traceback
+    except ray.exceptions.RayError as error:
+        reason = str(error).splitlines()[0]
+        raise WorkerError(
+            f"{label}: expected a task to end, found its worker lost {MAX_RETRIES + 1} times ({reason}); it may need "
+            "more memory: lower --num-cpus, then run again: what is done is kept"
+        ) from None
     return results
+
+
+def _most_running() -> int:
+    cpus = cluster_cpus()
+    return cpus + cpus // _AHEAD + 1
 
 
 def cluster_cpus() -> int:

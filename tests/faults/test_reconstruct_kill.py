@@ -87,7 +87,7 @@ def workers(driver: int) -> list[psutil.Process]:
     found = []
     for process in psutil.Process(driver).children(recursive=True):
         with contextlib.suppress(psutil.Error):  # it has just ended
-            if "".join(process.cmdline()).startswith("ray::FlatMap"):
+            if "".join(process.cmdline()).startswith("ray::reconstruct"):
                 found.append(process)
     return found
 
