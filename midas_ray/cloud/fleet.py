@@ -148,6 +148,7 @@ class Fleet:
         for instance in listing.values():
             if instance.id not in known and instance.label not in state.renting:
                 self._let_go(state, _node_of(instance, now), "an orphan: labelled ours, unknown here", now)
+        self.ledger.reconcile(listing.values(), now, 60 * self.provider.dead_man_minutes)
 
     def _update(self, state: State, node: Node, instance: Instance, now: float) -> None:
         node.seen = True
