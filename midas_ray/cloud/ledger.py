@@ -15,7 +15,6 @@ import msgspec
 
 from midas_ray.cloud.messages import Instance, Offer
 from midas_ray.cloud.spending import (
-    DAY_S,
     Ended,
     Interval,
     Priced,

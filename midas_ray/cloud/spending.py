@@ -1,6 +1,7 @@
-"""What was rented from when until when at which price, as pure functions of the ledger's lines. Dollars, Unix seconds."""
+"""What was rented, from when until when, at which price: pure functions of the ledger's lines. Dollars, Unix seconds."""
 
 import datetime
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -85,7 +86,7 @@ class Interval:
         """Until its end, or until now."""
         last = now if self.ended is None else self.ended
         steps = [(self.rented.at, self.rented.price), *self.prices, (last, 0.0)]
-        for (begin, price), (end, _) in zip(steps, steps[1:], strict=False):
+        for (begin, price), (end, _) in itertools.pairwise(steps):
             if min(end, last) > begin:
                 yield Piece(begin, min(end, last), price)
 

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from midas_ray.cloud.budget import Rented, check_rent, day_is_spent, overdue
 from midas_ray.cloud.cluster_config import Caps
 from midas_ray.cloud.errors import BudgetError
-from midas_ray.cloud.spending import DAY_S, HOUR_S
+from midas_ray.cloud.spending import DAY_S, HOUR_S, day_begin, fold, spent
 from midas_ray.cloud.spending import Ended as EndedLine
 from midas_ray.cloud.spending import Rented as RentedLine
-from midas_ray.cloud.spending import day_begin, fold, spent
 
 CAPS = Caps(price_per_hour=0.8, nodes=2, hours_per_node=12, total_per_day=10)
 NOON = 1_800_000_000.0 - 1_800_000_000.0 % DAY_S + 12 * HOUR_S
