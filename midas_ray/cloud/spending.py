@@ -1,4 +1,4 @@
-"""What was rented, from when until when, at which price: pure functions of the ledger's lines. Dollars, Unix seconds."""
+"""What was rented, from when until when, at which price: pure functions of a ledger's lines. Dollars, Unix seconds."""
 
 import datetime
 import itertools
