@@ -770,6 +770,7 @@ class Vast(FlagSettings):
             "regions",
             "verified",
             "rows",
+            "ray_dashboard",
             "json",
             "port",
             "fake_script",
@@ -794,7 +795,13 @@ class Vast(FlagSettings):
     market: Literal["on-demand", "bid"] = Field("on-demand", description="offers: on-demand, or bid (can be outbid)")
     regions: Words = Field((), description="offers: countries (US,DE) or places (Texas); empty = anywhere")
     verified: bool = Field(True, description="offers: only hosts that Vast.ai verified")
-    rows: int = Field(20, ge=1, le=64, description="offers: most rows shown")
+    rows: int = Field(20, ge=1, le=64, description="offers, cost: most offers or jobs shown")
+    ray_dashboard: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="cost: dashboard of the cluster whose jobs are shown; empty = RAY_ADDRESS where that begins with "
+        "http, else http://127.0.0.1:8265",
+    )
     as_json: bool = Field(
         False, validation_alias=AliasChoices("json", "as_json"), description="print JSON, for other programs"
     )

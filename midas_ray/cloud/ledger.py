@@ -40,7 +40,9 @@ class Ledger:
         self.path = folder / NAME
         self._seen = folder / "spend.seen"
         self._lock = threading.Lock()
-        self._read: tuple[int, list[Interval]] = (-1, [])
+        self._size = -1
+        self._records: list[Record] = []
+        self._intervals: list[Interval] = []
         self._said: set[int] = set()
 
     def rented(
@@ -94,22 +96,28 @@ class Ledger:
         with self._lock:
             try:
                 size = self.path.stat().st_size
-                if size != self._read[0]:
+                if size != self._size:
                     with self.path.open("rb") as file:
                         fcntl.flock(file, fcntl.LOCK_SH)
                         content = file.read()
-                    self._read = (len(content), fold(self._records(content)))
+                    self._size, self._records = len(content), list(self._whole(content))
+                    self._intervals = fold(self._records)
             except FileNotFoundError:
                 return []
             except OSError as error:
                 raise _storage_error(self.path, error) from None
-            return self._read[1]
+            return self._intervals
+
+    def records(self) -> list[Record]:
+        """Its whole lines. Not to be changed."""
+        self.intervals()
+        return self._records
 
     def spent_on_day(self, now: float) -> float:
         """Dollars from 00:00 UTC of this day until now."""
         return spent(self.intervals(), day_begin(now), now)
 
-    def _records(self, content: bytes) -> Iterable[Record]:
+    def _whole(self, content: bytes) -> Iterable[Record]:
         for number, line in enumerate(content.splitlines(), 1):
             if not line:
                 continue

@@ -140,9 +140,9 @@ def differences(
 ) -> list[Record]:
     """Lines that bring a ledger in line with what the API lists now.
 
-    seen: when the listing was last compared. unseen_s: how long an instance that nobody looks at may live on (the
-    dead-man timer's time): what ended meanwhile is taken to have lived that long, not shorter, since a cap is judged
-    by it.
+    seen: when the listing was last compared. unseen_s: how long a node that nobody looks at may live on (the dead-man
+    timer's time): what ended meanwhile is taken to have lived that long, not shorter, since a cap is judged by it. A
+    rented head has no such timer: it is taken to have lived until now.
     """
     there = {instance.id: instance for instance in listed}
     last = {interval.id: interval for interval in intervals}
@@ -150,7 +150,7 @@ def differences(
     for interval in last.values():
         new = now - interval.rented.at < UNLISTED_S
         if interval.ended is None and interval.id not in there and not new:
-            at = min(now, max(seen, interval.rented.at) + unseen_s)
+            at = now if _is_head(interval.rented.label) else min(now, max(seen, interval.rented.at) + unseen_s)
             records.append(Ended(id=interval.id, at=at, why="the API does not list it any more"))
     for instance in there.values():
         known = last.get(instance.id)
@@ -162,6 +162,11 @@ def differences(
         elif instance.dph_total > 0 and abs(instance.dph_total - known.price) > SAME_PRICE:
             records.append(Priced(id=instance.id, at=now, price=instance.dph_total))
     return records
+
+
+def _is_head(label: str) -> bool:
+    place = label.split("/")[2:3]
+    return bool(place) and place[0].startswith("h")
 
 
 def _rented(instance: Instance, at: float) -> Rented:

@@ -100,7 +100,7 @@ def test_cut_anywhere_it_tells_of_what_was_whole(cut: int) -> None:
     ]
     content = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)[:cut]
     ledger = Ledger(Path("/nonexistent"))
-    assert fold(ledger._records(content)) == fold(lines[: sum(content.startswith(p) for p in prefixes(lines))])
+    assert fold(ledger._whole(content)) == fold(lines[: sum(content.startswith(p) for p in prefixes(lines))])
 
 
 def prefixes(lines: list[Record]) -> list[bytes]:
