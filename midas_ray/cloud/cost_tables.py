@@ -22,12 +22,10 @@ def print_costs(costs: Costs, rows: int) -> None:
         wide.print(_running_table(costs.running, costs.at))
     else:
         console.out.print("nothing is rented")
-    console.out.print(
-        f"spent     {dollars(costs.today)} today, {dollars(costs.month)} this month, {dollars(costs.ever)} in all (UTC; "
-        f"without traffic)\nnow       {dollars(costs.dollars_per_hour)} an hour; credit {dollars(costs.credit)}"
-        f"{_lasts(costs)}",
-        markup=False,
-    )
+    spent = f"{dollars(costs.today)} today, {dollars(costs.month)} this month, {dollars(costs.ever)} in all"
+    console.out.print(f"spent     {spent} (UTC; without traffic)", markup=False)
+    rate, credit = dollars(costs.dollars_per_hour), dollars(costs.credit)
+    console.out.print(f"now       {rate} an hour; credit {credit}{_lasts(costs)}", markup=False)
     for cluster in costs.elsewhere:
         console.out.print(
             f"{cluster}: only what runs now is counted: its ledger lies on its head; {ON_THE_HEAD}", markup=False

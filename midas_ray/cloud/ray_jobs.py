@@ -1,4 +1,4 @@
-"""Which jobs a Ray cluster ran, from when to when, and which of them used nodes beside its head. By its dashboard's API.
+"""Which jobs a Ray cluster ran, from when to when, and which of them used nodes beside its head: by its dashboard.
 
 The dashboard answers on loopback alone; it is asked without proxies, with the cluster's token where there is one.
 """
@@ -94,7 +94,7 @@ def _ask(client: httpx.Client, path: str, kind: Any) -> Any:
         raise RayUnreachableError(f"no Ray dashboard answers at {client.base_url} ({type(error).__name__})") from None
     if answer.status_code in (401, 403):
         raise RayUnreachableError(
-            f"the Ray dashboard at {client.base_url} refuses the token: expected that of the cluster in RAY_AUTH_TOKEN, "
+            f"the Ray dashboard at {client.base_url} refuses the token: expected that of the cluster in RAY_AUTH_TOKEN "
             f"or in the file RAY_AUTH_TOKEN_PATH ({default_path()})"
         )
     if answer.status_code != 200:
