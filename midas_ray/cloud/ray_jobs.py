@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from midas_ray.capture.token import TOKEN, default_path
+from midas_ray.ray_token import TOKEN, default_path
 from midas_ray.errors import MidasError
 
 TIMEOUT_S = 5.0
