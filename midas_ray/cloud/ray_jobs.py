@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import msgspec
 
-from midas_ray.ray_token import TOKEN, default_path
 from midas_ray.errors import MidasError
+from midas_ray.ray_token import TOKEN, default_path
 
 TIMEOUT_S = 5.0
 MOST_ROWS = 10_000
