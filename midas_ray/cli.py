@@ -19,7 +19,7 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "demo": Command(settings.Demo, "midas_ray.demo:demo"),
-    "doctor": Command(settings.Doctor, "midas_ray.doctor:doctor"),
+    "doctor": Command(settings.Doctor, "midas_ray.doctor.run:doctor"),
     "up": Command(settings.Up, "midas_ray.capture.service:up"),
     "down": Command(settings.Down, "midas_ray.capture.service:down"),
     "status": Command(settings.Status, "midas_ray.capture.service:status"),

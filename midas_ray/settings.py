@@ -226,11 +226,14 @@ class StreamSettings(MidasSettings):
     )
 
 
-class ExchangeSettings(MidasSettings):
+class ExchangeUrlSettings(MidasSettings):
     exchange_url: str | None = Field(
         None,
         description="base URL of a simulated exchange, such as http://127.0.0.1:8900; empty = the venue's own servers",
     )
+
+
+class ExchangeSettings(ExchangeUrlSettings):
     snapshot_limit: Annotated[Literal[5, 10, 20, 50, 100, 500, 1000], FromText] = Field(
         1000, description="levels a side asked of the REST depth snapshot"
     )
@@ -754,7 +757,13 @@ class CleanData(SelectedSymbolSettings, BookSettings, FeatureSettings, ModelSett
     delete_model_data: bool = Field(False, description="delete also the features that trained models were made from")
 
 
-class Vast(FlagSettings):
+class VastUrlSettings(MidasSettings):
+    vast_url: str = Field(
+        "https://console.vast.ai", min_length=1, description="address of the API; midas vast fake prints its own"
+    )
+
+
+class Vast(VastUrlSettings, FlagSettings):
     """Rented GPUs: offers that fit, what is and was spent, and a fake Vast.ai to try things out on.
 
     The account's key is VAST_API_KEY, or the file ~/.config/vastai/vast_api_key of Vast.ai's own CLI (mode 0600).
@@ -777,6 +786,7 @@ class Vast(FlagSettings):
             "regions",
             "verified",
             "rows",
+            "ray_dashboard",
             "json",
             "port",
             "machines",
@@ -785,9 +795,6 @@ class Vast(FlagSettings):
     )
 
     action: CliPositionalArg[Literal["offers", "cost", "fake"]] = Field(description="what to do")
-    vast_url: str = Field(
-        "https://console.vast.ai", min_length=1, description="address of the API; midas vast fake prints its own"
-    )
     gpu_names: Words = Field((), description="offers: GPU models, such as 'RTX 4090,RTX_3090'; empty = any")
     num_gpus: int = Field(1, ge=0, le=8, description="offers: GPUs of the instance, 0 = any number")
     min_gpu_ram_gb: float = Field(0.0, ge=0, description="offers: least VRAM of each GPU, GB")
@@ -802,7 +809,13 @@ class Vast(FlagSettings):
     market: Literal["on-demand", "bid"] = Field("on-demand", description="offers: on-demand, or bid (can be outbid)")
     regions: Words = Field((), description="offers: countries (US,DE) or places (Texas); empty = anywhere")
     verified: bool = Field(True, description="offers: only hosts that Vast.ai verified")
-    rows: int = Field(20, ge=1, le=64, description="offers: most rows shown")
+    rows: int = Field(20, ge=1, le=64, description="offers, cost: most offers or jobs shown")
+    ray_dashboard: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="cost: dashboard of the cluster whose jobs are shown; empty = RAY_ADDRESS where that begins with "
+        "http, else http://127.0.0.1:8265",
+    )
     as_json: bool = Field(
         False, validation_alias=AliasChoices("json", "as_json"), description="print JSON, for other programs"
     )
@@ -817,8 +830,18 @@ class Vast(FlagSettings):
     )
 
 
-class Doctor(MidasSettings):
-    """Check this machine: Python, packages, ports, disk, GPU."""
+class Doctor(VenueSettings, ExchangeUrlSettings, VastUrlSettings, FlagSettings):
+    """Check this machine: versions, ports, disk, clock, GPU, and what a cluster needs: token, keys, SSH.
+
+    Neither the exchange nor Vast.ai is asked but for --online.
+    """
+
+    flags_only: ClassVar[frozenset[str]] = frozenset({"cluster_yaml", "online"})
+
+    cluster_yaml: Path = Field(
+        Path("cluster.yaml"), description="configuration of a cluster, checked where it is there and filled in"
+    )
+    online: bool = Field(False, description="also ask the exchange for its clock, and Vast.ai whether it takes the key")
 
 
 def _one_line(error: ValidationError, command: str) -> str:

@@ -15,6 +15,8 @@ from midas_ray.errors import UsageError
 MODULE = "midas_ray.cloud.provider.VastNodeProvider"
 LOCAL_HEAD = "localhost"
 RENTED_HEAD = "rented"
+PLACEHOLDER = "HEAD-ADDRESS"
+"""What stands in cluster.yaml until somebody fills it in."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
 _ADDRESS = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>[^@:\s]+)(?::(?P<port>\d{1,5}))?")
 
@@ -131,7 +133,7 @@ def head_address(provider: Provider) -> HeadAddress | None:
     if provider.head in {LOCAL_HEAD, RENTED_HEAD}:
         return None
     match = _ADDRESS.fullmatch(provider.head)
-    if match is None or "HEAD-ADDRESS" in provider.head:
+    if match is None or PLACEHOLDER in provider.head:
         raise UsageError(
             f"cluster.yaml: provider.head: expected user@host, user@host:port, {LOCAL_HEAD} or {RENTED_HEAD}, found "
             f"{provider.head!r}; write where your head is"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from midas_ray.cloud.budget import Rented, day_is_spent, overdue
 from midas_ray.cloud.client import VastClient
-from midas_ray.cloud.cluster_config import Provider
+from midas_ray.cloud.cluster_config import RENTED_HEAD, Provider
 from midas_ray.cloud.errors import VastError
 from midas_ray.cloud.ledger import Ledger
 from midas_ray.cloud.messages import Instance
@@ -84,6 +84,8 @@ class Fleet:
                 else:
                     self._listing = {one.id: one for one in found if (one.label or "").startswith(self._prefix)}
                     self._listed_at, self.answered_at = now, self._clock()
+                    if fresh and self.provider.head == RENTED_HEAD:  # the laptop's ledger is the only one
+                        self.ledger.reconcile(self._listing.values(), self._clock(), 0.0)
             return self._listing
 
     def poll(self) -> dict[str, Node]:
@@ -148,6 +150,7 @@ class Fleet:
         for instance in listing.values():
             if instance.id not in known and instance.label not in state.renting:
                 self._let_go(state, _node_of(instance, now), "an orphan: labelled ours, unknown here", now)
+        self.ledger.reconcile(listing.values(), now, 60 * self.provider.dead_man_minutes)
 
     def _update(self, state: State, node: Node, instance: Instance, now: float) -> None:
         node.seen = True

@@ -3,6 +3,7 @@
 import copy
 import os
 import stat
+import subprocess
 import uuid
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +32,7 @@ def prepared(config: dict[str, Any]) -> dict[str, Any]:
     config = copy.deepcopy(config)
     provider = check_cluster(config)
     _check_ray()
-    key = _check_ssh_key(config["auth"])
+    key = check_ssh_key(config["auth"])
     identity = cluster_id(config["cluster_name"], provider.head, machine_id())
     config["provider"] |= {
         "cluster_id": identity,
@@ -82,7 +83,9 @@ def _check_ray() -> None:
         raise UsageError(f"Ray on this machine: expected {LEAST_RAY} or newer, found {found}; run make setup")
 
 
-def _check_ssh_key(auth: dict[str, Any]) -> Path:
+def check_ssh_key(auth: dict[str, Any]) -> Path:
+    """The file of `auth.ssh_private_key`. Raises UsageError for one that others can read, or that the head cannot use.
+    """
     given = auth.get("ssh_private_key")
     if not given:
         raise UsageError("cluster.yaml: auth.ssh_private_key: expected the file of your SSH key, found none")
@@ -95,7 +98,17 @@ def _check_ssh_key(auth: dict[str, Any]) -> Path:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise UsageError(f"{path}: expected a key that only you can read (0600), found {mode:04o}; chmod 600 {path}")
-    public_key(str(path))
+    given_public = public_key(str(path)).split()[1:2]
+    derived = subprocess.run(["ssh-keygen", "-y", "-P", "", "-f", path], capture_output=True, text=True, check=False)
+    if derived.returncode:
+        raise UsageError(
+            f"{path}: expected an SSH key without a passphrase, which nobody can type on the head, found: "
+            f"{derived.stderr.strip().splitlines()[-1]}; ssh-keygen -t ed25519 -f another, for this alone"
+        )
+    if derived.stdout.split()[1:2] != given_public:
+        raise UsageError(
+            f"{path}.pub: expected the public half of {path}, found another's; ssh-keygen -y -f {path} > {path}.pub"
+        )
     return path
 
 

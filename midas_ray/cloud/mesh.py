@@ -56,6 +56,11 @@ class Ports:
         return self._at(6)
 
     @property
+    def money(self) -> int:
+        """Metrics of what is rented; of the head alone, and for it alone."""
+        return self._at(7)
+
+    @property
     def workers(self) -> range:
         return range(self._at(_FIRST_WORKER), self._at(_FIRST_WORKER) + WORKER_PORTS)
 

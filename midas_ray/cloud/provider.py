@@ -39,6 +39,7 @@ from midas_ray.cloud.launch import HEAD_KEY, for_the_head, prepared
 from midas_ray.cloud.ledger import Ledger
 from midas_ray.cloud.links import Links
 from midas_ray.cloud.mesh import LOOPBACK
+from midas_ray.cloud.money_metrics import MoneyMetrics
 from midas_ray.cloud.node_state import Node, StateFile
 from midas_ray.cloud.publication import publish
 from midas_ray.cloud.renting import Renter
@@ -69,6 +70,7 @@ class VastNodeProvider(NodeProvider):
         self._ledger = Ledger(self._state.folder)
         self._fleet = Fleet(self.provider, client, self._state, self._ledger)
         self._renter = Renter(self._fleet, self.provider.ssh_public_key)
+        self._metrics = MoneyMetrics()
         self._links = Links(self._state.folder, self.provider.ssh_private_key, self.provider.ssh_user)
         if not self._on_head:
             self._made_here: set[str] = set()
@@ -138,7 +140,11 @@ class VastNodeProvider(NodeProvider):
 
     def _turn(self) -> dict[str, Node]:
         """One turn of the head: see `Fleet.poll`; then the links."""
-        nodes = self._fleet.poll()
+        try:
+            nodes = self._fleet.poll()
+        except MidasError:
+            self._metrics.export(publish(self._fleet, self._links))  # how long the API has not answered is seen
+            raise
         for node_id, node in nodes.items():
             if node.ready:
                 self._links.ensure(node)
@@ -147,7 +153,7 @@ class VastNodeProvider(NodeProvider):
                 elif self._links.changed_host_key(node_id):
                     self._fleet.let_go(node_id, "it shows another host key than at the first contact", exclude=True)
         self._links.drop_others(set(nodes))
-        publish(self._fleet, self._links)
+        self._metrics.export(publish(self._fleet, self._links))
         return nodes
 
     def _listed(self, fresh: bool) -> dict[str, Node]:

@@ -12,34 +12,41 @@ from ray.experimental import internal_kv
 from midas_ray.cloud.fleet import Fleet
 from midas_ray.cloud.links import Links
 from midas_ray.cloud.node_state import Node
+from midas_ray.cloud.spending import spent
 
 KV_KEY = b"vast_status"
 KV_NAMESPACE = b"midas"
 
 
-def publish(fleet: Fleet, links: Links) -> None:
-    """Write it where it has changed. See `status`."""
-    said = msgspec.json.encode(status(fleet, links))
+def publish(fleet: Fleet, links: Links) -> dict[str, Any]:
+    """Write it, and give it. See `status`."""
+    told = status(fleet, links)
+    said = msgspec.json.encode(told)
     path = fleet.state.folder / "status.json"
     temporary = path.with_suffix(f".tmp-{os.getpid()}")
     temporary.write_bytes(said)
     temporary.replace(path)
     if internal_kv._internal_kv_initialized():
         internal_kv._internal_kv_put(KV_KEY, said, overwrite=True, namespace=KV_NAMESPACE)
+    return told
 
 
 def status(fleet: Fleet, links: Links) -> dict[str, Any]:
     """Nodes with their state and steps, what was wrong last, money of the day; times are Unix seconds."""
     state, now, caps = fleet.state.read(), fleet.now(), fleet.provider.caps
+    intervals = fleet.ledger.intervals()
     nodes = [_row(node, links) for node in state.nodes.values()]
     nodes += [_row(end.node, links) | {"state": "ending", "why": end.why} for end in state.ending.values()]
     return {
         "at": now,
+        "cluster_id": fleet.provider.cluster_id,
         "answered_at": fleet.answered_at,
         "nodes": nodes,
         "problems": state.problems,
         "dollars_per_hour": sum(row["price_per_hour"] for row in nodes),
         "dollars_today": fleet.ledger.spent_on_day(now),
+        "dollars_ever": spent(intervals, 0.0, now),
+        "rented_ever": len(intervals),
         "dollars_per_day_cap": caps.total_per_day,
         "nodes_cap": caps.nodes,
     }

@@ -18,7 +18,7 @@ from midas_ray.cloud.fake import outer
 
 ROOT = Path(__file__).parents[2]
 INSIDE = "--inside"
-TAIL = 6000
+TAIL = 16000
 """Characters of stderr that a failure shows."""
 
 

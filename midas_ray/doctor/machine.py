@@ -1,54 +1,22 @@
-"""`midas doctor`: is this machine fit for MIDAS, and what to do where it is not."""
+"""The machine itself: Python, packages, cores, memory, GPUs, programs, and what the fake's machines need."""
 
 import importlib.metadata
 import os
 import re
 import shutil
-import socket
-import sys
-from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from midas_ray import console
-from midas_ray.errors import StorageError
-from midas_ray.settings import Doctor
-from midas_ray.storage import WRITER_NOTE, Storage
+from midas_ray.doctor.finding import Finding
 
 LEAST_PYTHON = (3, 11)
 LEAST_MEMORY_GB = 4.0
-LEAST_DISK_GB = 2.0
-PORTS = {8265: "Ray dashboard (midas up --dashboard-port)", 6006: "TensorBoard (--tensorboard-port)"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at: `ok` None is for information only. `advice`: what to do where it is not ok."""
-
-    name: str
-    found: str
-    ok: bool | None
-    advice: str = ""
-
-
-def doctor(settings: Doctor) -> int:
-    """Run `midas doctor`; gives 1 where something is missing."""
-    findings = [
-        check_python(sys.version_info[:3]),
-        *check_packages(),
-        check_cores(os.cpu_count() or 1),
-        check_memory(_memory_bytes()),
-        *check_data_dir(Storage.of(settings)),
-        check_gpu(),
-        *(check_port(port, use) for port, use in PORTS.items()),
-    ]
-    for finding in findings:
-        mark = {True: "ok", False: "MISSING", None: "note"}[finding.ok]
-        advice = f"; {finding.advice}" if finding.advice and finding.ok is not True else ""
-        console.out.print(f"{mark:<8}{finding.name}: {finding.found}{advice}", markup=False)
-    return 1 if any(finding.ok is False for finding in findings) else 0
+PROGRAMS = {"ssh": "openssh-client", "ssh-keygen": "openssh-client", "rsync": "rsync"}
+"""What `ray up` runs, and the Debian package of each."""
 
 
 def check_python(version: tuple[int, ...]) -> Finding:
@@ -66,7 +34,7 @@ def check_packages() -> list[Finding]:
     if wrong:
         return [Finding("package", problem, False, advice) for problem in wrong]
     findings = [Finding("packages", f"{len(needed)} requirements met", True)]
-    pins = _pins(Path(__file__).resolve().parents[1] / "constraints.txt")
+    pins = _pins(Path(__file__).resolve().parents[2] / "constraints.txt")
     other = [
         f"{name} {found} (pinned {pin})"
         for name, pin in pins.items()
@@ -105,7 +73,8 @@ def check_cores(n_cores: int) -> Finding:
     return Finding("CPU cores", str(n_cores), True if n_cores >= 2 else None, "one core works, slowly")
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
+    """All of this machine's."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -113,32 +82,6 @@ def check_memory(n_bytes: int) -> Finding:
     """Memory: an idle Ray head takes 0.6 GB, a training worker about 1.5 GB."""
     ok = n_bytes >= LEAST_MEMORY_GB * 1e9
     return Finding("memory", console.size_text(n_bytes), ok, f"expected {LEAST_MEMORY_GB:.0f} GB or more")
-
-
-def check_data_dir(storage: Storage) -> list[Finding]:
-    """DATA_DIR; where it is an object store, the spool on this machine too."""
-    if storage.is_local:
-        return [check_disk("DATA_DIR", storage.local_path(), "--data-dir")]
-    spool = check_disk("spool", storage.work_folder, "--spool-dir")
-    try:
-        storage.check_writable()
-        storage.read_bytes(WRITER_NOTE)
-        storage.list_files(".midas")
-    except StorageError as error:
-        return [Finding("DATA_DIR", str(error), False), spool]
-    return [Finding("DATA_DIR", f"{storage.shown}, can be listed, read and written", True), spool]
-
-
-def check_disk(name: str, folder: Path, flag: str) -> Finding:
-    """Free space where a folder lies, or will lie. flag: what chooses it."""
-    there = folder
-    while not there.is_dir():
-        there = there.parent
-    free = shutil.disk_usage(there).free
-    writable = os.access(there, os.W_OK)
-    found = f"{folder}, {console.size_text(free)} free" + ("" if writable else ", not writable")
-    advice = f"expected a writable folder with {LEAST_DISK_GB:.0f} GB free: choose another {flag} or make room"
-    return Finding(name, found, writable and free >= LEAST_DISK_GB * 1e9, advice)
 
 
 def check_gpu() -> Finding:
@@ -150,9 +93,22 @@ def check_gpu() -> Finding:
     return Finding("GPU", names or "none: training runs on the CPU", True if n_gpus else None)
 
 
-def check_port(port: int, use: str) -> Finding:
-    """Whether a command's default port is free; a taken one is no fault, it may be MIDAS itself."""
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        taken = probe.connect_ex(("127.0.0.1", port)) == 0
-    return Finding(f"port {port}", f"{'in use' if taken else 'free'}, {use}", None if taken else True)
+def check_programs() -> Finding:
+    """What the cluster launcher runs on this machine."""
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if not missing:
+        return Finding("programs", f"{', '.join(PROGRAMS)} are there", True)
+    packages = " ".join(sorted({PROGRAMS[name] for name in missing}))
+    return Finding("programs", f"no {', '.join(missing)}", None, f"ray up needs them: apt-get install {packages}")
+
+
+def check_namespaces() -> Finding:
+    """Whether `midas vast fake` can have machines behind its instances here."""
+    if find_spec("httpx") is None:
+        return Finding("namespaces", "not looked at: no package httpx", None, "pip install 'midas-ray[cloud]'")
+    from midas_ray.cloud.fake.outer import available
+
+    reason = available()
+    if reason is None:
+        return Finding("namespaces", "midas vast fake --machines namespaces works here", True)
+    return Finding("namespaces", reason, None)
