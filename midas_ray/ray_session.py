@@ -63,6 +63,19 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
         _private = False
 
 
+@contextlib.contextmanager
+def joined_if_named(settings: RaySettings) -> Iterator[bool]:
+    """Whether this process is on a Ray inside the block: on that of `ray_address`, or of the job that it runs in.
+
+    For what needs no Ray, but has metrics that only a Ray serves. Raises UsageError as `ray_session`.
+    """
+    if not (settings.ray_address or os.environ.get("RAY_ADDRESS")):
+        yield False
+        return
+    with ray_session(settings):
+        yield True
+
+
 def _join(address: str) -> None:
     import ray
 

@@ -9,6 +9,7 @@ import msgspec
 
 from midas_ray.errors import MidasError
 from midas_ray.progress import TaskProgress
+from midas_ray.stage_metrics import StageMetrics
 
 T = TypeVar("T")
 Result = dict[str, Any]
@@ -66,10 +67,12 @@ def spread(
         mapped = dataset.flat_map(run, num_cpus=1, max_retries=MAX_RETRIES)
     results: list[Result] = []
     sizes = [0] * len(tasks) if size is None else [size(task) for task in tasks]
+    metrics = StageMetrics(label, len(tasks), sum(weights))
     with TaskProgress(label, len(tasks), sum(weights), sum(sizes), note) as progress:
         for row in mapped.iter_rows():
             results.append(msgspec.json.decode(row["result"]))
             progress.advance(weights[row["index"]], sizes[row["index"]])
+            metrics.took(results[-1], weights[row["index"]])
     return results
 
 

@@ -32,6 +32,7 @@ class ForecasterActor:
         self._thread = threading.Thread(target=self._run, name="forecasts", daemon=True)
         try:
             self._work = Forecasting(Forecast.model_construct(**values), print)
+            self._work.serve_metrics()
         except MidasError as error:  # an actor that fails to begin would be begun again for ever
             self._failure = str(error)
             return
