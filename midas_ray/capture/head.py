@@ -116,6 +116,11 @@ def read_head(root: Path) -> Head | None:
         raise HeadError(f"{_head_path(root)}: expected the record of a head node, found: {error}; delete it") from None
 
 
+def targets_path(root: Path) -> Path:
+    """A name that stays, from head to head, of Ray's list of the metrics ports of all nodes: Prometheus reads it."""
+    return root / ".midas" / "metrics-targets.json"
+
+
 def write_head(root: Path, head: Head) -> None:
     """Record the head of this data folder."""
     path = _head_path(root)
@@ -123,6 +128,8 @@ def write_head(root: Path, head: Head) -> None:
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(head)))
     temporary.replace(path)
+    temporary.symlink_to(Path(head.temp_dir) / "prom_metrics_service_discovery.json")
+    temporary.replace(targets_path(root))
 
 
 def processes(head: Head) -> list[Any]:
@@ -180,6 +187,7 @@ def forget_head(root: Path, head: Head) -> None:
     shutil.rmtree(head.temp_dir, ignore_errors=True)
     shutil.rmtree(gcs_folder(root), ignore_errors=True)
     pid_path(root).unlink(missing_ok=True)
+    targets_path(root).unlink(missing_ok=True)
     _head_path(root).unlink(missing_ok=True)
 
 
