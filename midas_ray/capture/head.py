@@ -19,6 +19,7 @@ import msgspec
 
 from midas_ray import ray_token
 from midas_ray.errors import MidasError, UsageError
+from midas_ray.ray_session import named_job
 
 SEAL_TIMEOUT_S = 20.0
 """How long a collector that did not answer may take to seal its journal after SIGTERM."""
@@ -237,7 +238,13 @@ def connect(head: Head) -> None:
         return
     try:
         ray_token.check_accepted(head.gcs_address, f"the Ray head node at {head.gcs_address}")
-        ray.init(address=head.gcs_address, namespace="midas", log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address=head.gcs_address,
+            namespace="midas",
+            job_config=named_job(),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except UsageError as error:
         raise HeadError(str(error)) from None
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.AuthenticationError) as error:

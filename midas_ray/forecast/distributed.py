@@ -103,7 +103,7 @@ def _run(
 ) -> Any:
     """Ray Train's result. Raises MidasError."""
     set_environment()
-    board = open_board()
+    board = open_board(checkpoints.run_id)
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={
