@@ -42,11 +42,13 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "spread_bps": ("spread of the live book over its mid", ()),
     "clock_offset_ms": ("the exchange's clock minus this machine's", ()),
 }
-DISK_GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+_SYMBOL = ("collector", "symbol")
+ALL_GAUGES = {name: (text, (*_SYMBOL, *tags)) for name, (text, tags) in GAUGES.items()} | {
     "disk_free_bytes": ("free on the disk that the collector writes to", ("collector",)),
     "disk_bytes": ("size of the disk that the collector writes to", ("collector",)),
 }
-"""Description, and all tags."""
+ALL_COUNTERS = {name: (text, (*_SYMBOL, *tags)) for name, (text, tags) in COUNTERS.items()}
+"""With all tags."""
 
 Tags = tuple[str, ...]
 """Values of a metric's tags beside collector and symbol, in the order of its definition."""
@@ -107,10 +109,7 @@ class MetricsExporter:
     """The metrics of one collector process. Make it inside a Ray worker, where `ray.util.metrics` has its agent."""
 
     def __init__(self, collector: str) -> None:
-        both = ("collector", "symbol")
-        gauges = {name: (text, (*both, *tags)) for name, (text, tags) in GAUGES.items()}
-        counters = {name: (text, (*both, *tags)) for name, (text, tags) in COUNTERS.items()}
-        self._metrics = Metrics({**gauges, **DISK_GAUGES}, counters)
+        self._metrics = Metrics(ALL_GAUGES, ALL_COUNTERS)
         self._collector = collector
         self._before: dict[str, Health] = {}
 
