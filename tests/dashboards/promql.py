@@ -1,6 +1,5 @@
 """What a PromQL expression asks for, by a tokenizer that knows as much of the language as boards and alerts use."""
 
-import itertools
 import re
 from dataclasses import dataclass
 
@@ -14,11 +13,24 @@ _TOKEN = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Matcher:
+    """What a label is to be: `sign` is =, !=, =~ or !~."""
+
+    label: str
+    sign: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Selector:
-    """A metric and the labels that it is selected by."""
+    """A metric and what it is selected by."""
 
     name: str
-    labels: frozenset[str]
+    matchers: tuple[Matcher, ...] = ()
+
+    @property
+    def labels(self) -> frozenset[str]:
+        return frozenset(matcher.label for matcher in self.matchers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +80,25 @@ def _selectors(parts: list[str]) -> list[Selector]:
             at += 2
         elif token in GROUPING and following == "(":
             at = _closing(parts, at + 1) + 1
+        elif token == "{":  # {__name__=~"a|b"}
+            end = _closing(parts, at)
+            name, *others = _matchers("".join(parts[at + 1 : end]))
+            found += [Selector(each, tuple(others)) for each in name.value.split("|")]
+            at = end + 1
         elif not _is_word(token) or token in WORDS or following == "(" or _is_aggregation(parts, at):
             at += 1
         elif following == "{":
             end = _closing(parts, at + 1)
-            inside = parts[at + 2 : end]
-            labels = {label for label, sign in itertools.pairwise(inside) if _is_word(label) and sign in "=!"}
-            found.append(Selector(token, frozenset(labels)))
+            found.append(Selector(token, _matchers("".join(parts[at + 2 : end]))))
             at = end + 1
         else:
-            found.append(Selector(token, frozenset()))
+            found.append(Selector(token))
             at += 1
     return found
+
+
+def _matchers(inside: str) -> tuple[Matcher, ...]:
+    return tuple(Matcher(*match) for match in re.findall(r'(\w+)(=~|!~|!=|=)"((?:\\.|[^"\\])*)"', inside))
 
 
 def _is_aggregation(parts: list[str], at: int) -> bool:

@@ -94,7 +94,8 @@ def start(values: Forecast) -> str:
 
     if _running() is not None:
         raise UsageError("--detach: a forecaster runs already; midas forecast --stop ends it")
-    absolute = values.model_dump() | {
+    # What was not set stays unset: the bucket's length, for one, is then the model's.
+    absolute = values.model_dump(exclude_unset=True) | {
         "data_dir": str(Path(values.data_dir).resolve()),
         "model_dir": str(Path(values.model_dir).resolve()),
         "model": str(Path(values.model).resolve()) if values.model else None,
