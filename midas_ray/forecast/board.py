@@ -37,12 +37,12 @@ class Board:
         self._without_workers_s: float | None = None
         self._no_room = False
 
+    def __repr__(self) -> str:
+        return f"Board({self._run_id})"
+
     def waits(self, since_s: float | None, no_room: bool) -> None:
         """There have been no workers since then; None: there are."""
         self._without_workers_s, self._no_room = since_s, no_room
-
-    def __repr__(self) -> str:
-        return f"Board({self._run_id})"
 
     def begin(self, epochs: int, workers: int) -> None:
         """Workers begin after so many epochs: the first ones, or those that take the place of dead ones."""
