@@ -9,7 +9,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test check bench soak demo doctor up down status logs logs-collector logs-processor logs-features \
-	stats process validate-features train tune tensorboard audit backtest forecast models clean-data
+	dashboards stats process validate-features train tune tensorboard audit backtest forecast models clean-data
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ down: setup ## stop the collectors, losing nothing, and the head node
 
 status: setup ## health at a glance
 	@$(MIDAS) status $(ARGS)
+
+dashboards: setup ## files for Prometheus and Grafana, with boards and alerts; says how to open them
+	@$(MIDAS) dashboards $(ARGS)
 
 logs: setup ## logs of all stages
 	@$(MIDAS) logs $(ARGS)

@@ -23,6 +23,7 @@ COMMANDS: dict[str, Command] = {
     "up": Command(settings.Up, "midas_ray.capture.service:up"),
     "down": Command(settings.Down, "midas_ray.capture.service:down"),
     "status": Command(settings.Status, "midas_ray.capture.service:status"),
+    "dashboards": Command(settings.Dashboards, "midas_ray.dashboards:dashboards"),
     "logs": Command(settings.Logs, "midas_ray.capture.logs:logs"),
     "stats": Command(settings.Stats, "midas_ray.stats:stats"),
     "collect": Command(settings.Collect, "midas_ray.capture.foreground:collect"),

@@ -6,6 +6,8 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from midas_ray import ray_token
 from midas_ray.errors import UsageError
@@ -69,6 +71,28 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
         _private = False
 
 
+@contextlib.contextmanager
+def joined_if_named(settings: RaySettings) -> Iterator[bool]:
+    """Whether this process is on a Ray inside the block: on that of `ray_address`, or of the job that it runs in.
+
+    For what needs no Ray, but has metrics that only a Ray serves. Raises UsageError as `ray_session`.
+    """
+    if not (settings.ray_address or os.environ.get("RAY_ADDRESS")):
+        yield False
+        return
+    with ray_session(settings):
+        yield True
+
+
+def named_job() -> Any:
+    """What Ray's dashboard calls a command that joins a cluster: `midas train`. A submitted job keeps its own name."""
+    from ray.job_config import JobConfig
+
+    program = Path(sys.argv[0]).name
+    name = " ".join([program, *sys.argv[1:2]]) if program == "midas" else program
+    return JobConfig(metadata={"job_name": name})
+
+
 def _join(address: str) -> None:
     import ray
     from ray._private.services import canonicalize_bootstrap_address
@@ -83,7 +107,13 @@ def _join(address: str) -> None:
             raise UsageError(f"--ray-address {address}: no Ray cluster answers there ({error})") from None
         ray_token.check_accepted(address, f"--ray-address {address}")
     try:
-        ray.init(address=address, runtime_env=_RUNTIME_ENV, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(
+            address=address,
+            runtime_env=_RUNTIME_ENV,
+            job_config=named_job(),
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"--ray-address {address}: no Ray cluster answers there ({reason})") from None

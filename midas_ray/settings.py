@@ -424,6 +424,19 @@ class Status(FlagSettings):
     as_json: bool = Field(False, validation_alias="json", description="print JSON, for other programs")
 
 
+class Dashboards(FlagSettings):
+    """Write what Prometheus and Grafana need to show this data folder's head, and say how to open boards and alerts."""
+
+    flags_only: ClassVar[frozenset[str]] = frozenset({"output", "serve"})
+
+    output: str | None = Field(
+        None, min_length=1, description="folder for the files; empty = DATA_DIR/.midas/dashboards"
+    )
+    prometheus_port: int = Field(9090, ge=1, le=65535, description="port of Prometheus on this machine")
+    grafana_port: int = Field(3000, ge=1, le=65535, description="port of Grafana on this machine")
+    serve: bool = Field(False, description="run Prometheus, where it is installed, until Ctrl-C")
+
+
 class Logs(MidasSettings):
     """Show the logs of a stage: collector, processor or features."""
 

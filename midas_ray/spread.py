@@ -10,6 +10,7 @@ import msgspec
 
 from midas_ray.errors import MidasError, WorkerError
 from midas_ray.progress import TaskProgress
+from midas_ray.stage_metrics import StageMetrics
 
 T = TypeVar("T")
 Result = dict[str, Any]
@@ -65,11 +66,13 @@ def spread(
     batches = batched(weights, 1 if weight is None else _limit(weights))
     inputs = ([msgspec.json.encode(tasks[index]) for index in batch] for batch in batches)
     found: list[Result] = []
+    metrics = StageMetrics(label, len(tasks), sum(weights))
     with TaskProgress(label, len(tasks), sum(weights), sum(sizes), note) as progress:
         for number, results in _finished(label, run, inputs):
             for index, result in zip(batches[number], results, strict=True):
                 found.append(msgspec.json.decode(result))
                 progress.advance(weights[index], sizes[index])
+                metrics.took(found[-1], weights[index])
     return found
 
 

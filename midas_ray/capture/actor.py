@@ -227,6 +227,8 @@ class CollectorActor:
                 for symbol in self._wanted:
                     exporter.export(self._health(symbol))
                     await asyncio.sleep(0)  # arrivals go first
+                with contextlib.suppress(OSError):  # the exporter shows that by no value, the symbols by their state
+                    exporter.export_disk(self._root)
                 for symbol in set(exporter.symbols) - set(self._wanted):
                     exporter.forget(symbol)
                 if time.monotonic() - tidied_s > HOUSEKEEPING_S:

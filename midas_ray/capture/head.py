@@ -19,6 +19,7 @@ import msgspec
 
 from midas_ray import ray_token
 from midas_ray.errors import MidasError, UsageError
+from midas_ray.ray_session import named_job
 
 SEAL_TIMEOUT_S = 20.0
 """How long a collector that did not answer may take to seal its journal after SIGTERM."""
@@ -116,6 +117,11 @@ def read_head(root: Path) -> Head | None:
         raise HeadError(f"{_head_path(root)}: expected the record of a head node, found: {error}; delete it") from None
 
 
+def targets_path(root: Path) -> Path:
+    """A name that stays, from head to head, of Ray's list of the metrics ports of all nodes: Prometheus reads it."""
+    return root / ".midas" / "metrics-targets.json"
+
+
 def write_head(root: Path, head: Head) -> None:
     """Record the head of this data folder."""
     path = _head_path(root)
@@ -123,6 +129,8 @@ def write_head(root: Path, head: Head) -> None:
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(head)))
     temporary.replace(path)
+    temporary.symlink_to(Path(head.temp_dir) / "prom_metrics_service_discovery.json")
+    temporary.replace(targets_path(root))
 
 
 def processes(head: Head) -> list[Any]:
@@ -180,6 +188,7 @@ def forget_head(root: Path, head: Head) -> None:
     shutil.rmtree(head.temp_dir, ignore_errors=True)
     shutil.rmtree(gcs_folder(root), ignore_errors=True)
     pid_path(root).unlink(missing_ok=True)
+    targets_path(root).unlink(missing_ok=True)
     _head_path(root).unlink(missing_ok=True)
 
 
@@ -229,7 +238,13 @@ def connect(head: Head) -> None:
         return
     try:
         ray_token.check_accepted(head.gcs_address, f"the Ray head node at {head.gcs_address}")
-        ray.init(address=head.gcs_address, namespace="midas", log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address=head.gcs_address,
+            namespace="midas",
+            job_config=named_job(),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except UsageError as error:
         raise HeadError(str(error)) from None
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.AuthenticationError) as error:

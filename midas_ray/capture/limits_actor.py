@@ -88,6 +88,7 @@ def limits_actor() -> Any:
             resources=HEAD,
             max_restarts=-1,
             max_concurrency=MOST_WAITING,
+            enable_task_events=False,  # each snapshot and connection asks: Ray's list of tasks would hold little else
         )
         .remote()
     )

@@ -1,19 +1,18 @@
 """What a collector counts, as metrics of Ray: one step of every counter and gauge per export, never per message.
 
-`samples` is pure: the health before and the health now give what to add and what to set. `MetricsExporter` hands that
-to `ray.util.metrics`, which serves it at each node's metrics port as `ray_midas_<name>` (counters with `_total`).
+`increments` and `levels` are pure: the health before and the health now give what to add and what to set.
+`MetricsExporter` hands that to Ray, see `midas_ray.metrics`.
 """
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from midas_ray.capture.health import Health
+from midas_ray.metrics import NO_VALUE, Metrics
 
-PREFIX = "midas_"
 STATES = ("live", "syncing", "gap", "starting", "connecting", "degraded", "delisted", "failed")
-NO_VALUE = float("nan")
-"""Ray takes a series whose value is this from what it serves."""
 
 COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "frames": ("messages kept", ("stream",)),
@@ -43,6 +42,13 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "spread_bps": ("spread of the live book over its mid", ()),
     "clock_offset_ms": ("the exchange's clock minus this machine's", ()),
 }
+_SYMBOL = ("collector", "symbol")
+ALL_GAUGES = {name: (text, (*_SYMBOL, *tags)) for name, (text, tags) in GAUGES.items()} | {
+    "disk_free_bytes": ("free on the disk that the collector writes to", ("collector",)),
+    "disk_bytes": ("size of the disk that the collector writes to", ("collector",)),
+}
+ALL_COUNTERS = {name: (text, (*_SYMBOL, *tags)) for name, (text, tags) in COUNTERS.items()}
+"""With all tags."""
 
 Tags = tuple[str, ...]
 """Values of a metric's tags beside collector and symbol, in the order of its definition."""
@@ -103,37 +109,34 @@ class MetricsExporter:
     """The metrics of one collector process. Make it inside a Ray worker, where `ray.util.metrics` has its agent."""
 
     def __init__(self, collector: str) -> None:
-        from ray.util.metrics import Counter, Gauge
-
+        self._metrics = Metrics(ALL_GAUGES, ALL_COUNTERS)
         self._collector = collector
         self._before: dict[str, Health] = {}
-        self._shown: dict[str, list[Sample]] = {}
-        self._metrics: dict[str, Any] = {
-            name: kind(PREFIX + name, description=text, tag_keys=("collector", "symbol", *tags))
-            for kind, definitions in ((Counter, COUNTERS), (Gauge, GAUGES))
-            for name, (text, tags) in definitions.items()
-        }
 
     def export(self, health: Health) -> None:
         """Bring the series of one symbol up to date."""
         for sample in increments(self._before.get(health.symbol), health):
-            self._metrics[sample.name].inc(sample.value, tags=self._tags(health.symbol, sample))
-        shown = levels(health)
-        for sample in shown:
-            self._metrics[sample.name].set(float(sample.value), tags=self._tags(health.symbol, sample))
-        self._before[health.symbol], self._shown[health.symbol] = health, shown
+            self._metrics.add(sample.name, sample.value, self._collector, health.symbol, *sample.tags)
+        for sample in levels(health):
+            self._metrics.set(sample.name, sample.value, self._collector, health.symbol, *sample.tags)
+        self._before[health.symbol] = health
+
+    def export_disk(self, folder: Path) -> None:
+        """Bring the series of the disk that `folder` lies on up to date; one that does not answer has none."""
+        free: int | None = None
+        size: int | None = None
+        try:
+            size, _, free = shutil.disk_usage(folder)
+        finally:
+            self._metrics.set("disk_free_bytes", free, self._collector)
+            self._metrics.set("disk_bytes", size, self._collector)
 
     def forget(self, symbol: str) -> None:
         """A symbol that is not collected any more has no gauges: the last ones would be shown for ever."""
         self._before.pop(symbol, None)
-        for sample in self._shown.pop(symbol, []):
-            self._metrics[sample.name].set(NO_VALUE, tags=self._tags(symbol, sample))
+        self._metrics.forget(self._collector, symbol)
 
     @property
     def symbols(self) -> list[str]:
         """Symbols that have series."""
-        return list(self._shown)
-
-    def _tags(self, symbol: str, sample: Sample) -> dict[str, str]:
-        names = (COUNTERS.get(sample.name) or GAUGES[sample.name])[1]
-        return {"collector": self._collector, "symbol": symbol, **dict(zip(names, sample.tags, strict=True))}
+        return list(self._before)

@@ -153,6 +153,7 @@ def light_task(storage: Storage, task: SymbolTask) -> dict[str, Any]:
     """Write the features of every day of the task."""
     days = _Days(storage, task)
     bars = read_bars(storage, task.bar_paths) if task.bar_paths else None
+    n_rows, newest_us = 0, 0
     for day in task.days:
         if bars is not None and day.from_bars:
             buckets = bars_day_buckets(day.day_us, task.bucket_us, bars, has_start=day.has_start)
@@ -165,4 +166,10 @@ def light_task(storage: Storage, task: SymbolTask) -> dict[str, Any]:
             continue
         metadata = day.metadata | {"null_features": json.dumps(rows.entirely_null)}
         storage.write_parquet(day.path, to_table(rows, task.symbol), metadata)
-    return {"symbol": task.symbol, "days": len(task.days)}
+        n_rows, newest_us = n_rows + len(rows.ts_us), max(newest_us, int(rows.ts_us[-1]))
+    return {
+        "symbol": task.symbol,
+        "days": len(task.days),
+        "rows": {"features": n_rows},
+        "newest_us": {"features": newest_us} if n_rows else {},
+    }

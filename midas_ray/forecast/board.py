@@ -27,7 +27,8 @@ class News:
 class Board:
     """Carries progress, notes and a failure that a restart would meet again. An actor: `open_board`."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
         self._progress: list[TrainingProgress] = []
         self._notes: list[str] = []
         self._said: set[str] = set()
@@ -35,6 +36,9 @@ class Board:
         self._begun = self._first_steps = 0
         self._without_workers_s: float | None = None
         self._no_room = False
+
+    def __repr__(self) -> str:
+        return f"Board({self._run_id})"
 
     def waits(self, since_s: float | None, no_room: bool) -> None:
         """There have been no workers since then; None: there are."""
@@ -76,7 +80,10 @@ class Board:
         return taken
 
 
-def open_board() -> Any:
-    """A board beside the command, where the death of another node does not reach it."""
+def open_board(run_id: str) -> Any:
+    """A board beside the command, where the death of another node does not reach it.
+
+    It is asked twice a second, which is not to fill the list of tasks in Ray's dashboard.
+    """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
+    return ray.remote(num_cpus=0, scheduling_strategy=here, enable_task_events=False)(Board).remote(run_id)

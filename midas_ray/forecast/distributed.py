@@ -103,7 +103,7 @@ def _run(
 ) -> Any:
     """Ray Train's result. Raises MidasError."""
     set_environment()
-    board, everywhere = open_board(), checkpoints.everywhere()
+    board, everywhere = open_board(checkpoints.run_id), checkpoints.everywhere()
     callbacks: list[Any] = [WaitForRoom(board, workers, settings.wait_for_gpus if workers.gpu else None, asked)]
     if workers.gpu and not settings.fake_gpus:
         callbacks.append(CheckDevices())

@@ -1,16 +1,18 @@
 """A running training as metrics of Ray: its dashboard, Prometheus and Grafana show them as `ray_midas_<name>`."""
 
-from typing import Any
-
-from midas_ray.capture.metrics import NO_VALUE, PREFIX
 from midas_ray.forecast.training_progress import TrainingProgress
+from midas_ray.metrics import Metrics
 
-GAUGES: dict[str, str] = {
-    "train_loss": "mean pinball loss of the epoch so far, scaled units",
-    "val_loss": "mean pinball loss on the validation part, scaled units",
-    "val_loss_bps": "mean pinball loss on the validation part, bps of the price",
-    "epoch": "epoch, from 1",
-    "windows_per_s": "training windows a second, all workers together",
+_RUN = ("run",)
+GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "train_loss": ("mean pinball loss of the epoch so far, scaled units", _RUN),
+    "val_loss": ("mean pinball loss on the validation part, scaled units", _RUN),
+    "val_loss_bps": ("mean pinball loss on the validation part, bps of the price", _RUN),
+    "epoch": ("epoch, from 1", _RUN),
+    "epochs": ("most epochs", _RUN),
+    "epoch_share": ("share of the epoch's batches that are done, 0 to 1", _RUN),
+    "windows_per_s": ("training windows a second, all workers together", _RUN),
+    "train_workers": ("workers of the training, by the device they compute on", ("run", "device")),
 }
 
 
@@ -19,6 +21,8 @@ def levels(progress: TrainingProgress) -> dict[str, float]:
     found = {
         "train_loss": progress.train_loss,
         "epoch": float(progress.epoch),
+        "epochs": float(progress.epochs),
+        "epoch_share": progress.batch / progress.batches,
         "windows_per_s": progress.windows_per_s,
     }
     if progress.validation_loss is not None:
@@ -29,21 +33,13 @@ def levels(progress: TrainingProgress) -> dict[str, float]:
 
 
 class TrainingMetrics:
-    """The gauges of one training. Make it inside a Ray worker, where `ray.util.metrics` has its agent."""
+    """The gauges of one training, served until its worker has ended. Make it inside that worker."""
 
-    def __init__(self, run_id: str) -> None:
-        from ray.util.metrics import Gauge
-
-        self._tags = {"run": run_id}
-        self._gauges: dict[str, Any] = {
-            name: Gauge(f"{PREFIX}{name}", description=text, tag_keys=("run",)) for name, text in GAUGES.items()
-        }
+    def __init__(self, run_id: str, workers: int, device: str) -> None:
+        self._run_id, self._workers, self._device = run_id, workers, device
+        self._metrics = Metrics(GAUGES)
 
     def export(self, progress: TrainingProgress) -> None:
         for name, value in levels(progress).items():
-            self._gauges[name].set(value, tags=self._tags)
-
-    def forget(self) -> None:
-        """A training that has ended has no gauges: the last ones would be shown for ever."""
-        for gauge in self._gauges.values():
-            gauge.set(NO_VALUE, tags=self._tags)
+            self._metrics.set(name, value, self._run_id)
+        self._metrics.set("train_workers", self._workers, self._run_id, self._device)

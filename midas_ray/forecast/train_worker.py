@@ -120,7 +120,7 @@ def _train(config: dict[str, Any]) -> None:
     torch.set_num_threads(workers.threads)
     schedule = Schedule.of(training.network, len(training.train), world)
     sampler = sampler_of(training, schedule, rank, world)
-    metrics = TrainingMetrics(config["run_id"])
+    metrics = TrainingMetrics(config["run_id"], world, device)
 
     def report(progress: TrainingProgress) -> None:
         board.add.remote(progress)
@@ -148,4 +148,3 @@ def _train(config: dict[str, Any]) -> None:
         with out_of_memory_explained(training, str(trainer.strategy.root_device), world):
             module = prepared(new_module(training), trainer, training.network)
             trainer.fit(module, *loaders(training, sampler, rank, world), ckpt_path=resume, weights_only=False)
-    metrics.forget()

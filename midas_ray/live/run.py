@@ -12,8 +12,10 @@ from midas_ray.errors import UsageError
 from midas_ray.features.registry import POSITION
 from midas_ray.features.run import features as batch_features
 from midas_ray.live.features import POLL_S, LiveFeatures
+from midas_ray.live.metrics import LiveMetrics
 from midas_ray.live.publication import Publication
 from midas_ray.log import Reporter
+from midas_ray.ray_session import joined_if_named
 from midas_ray.settings import Features
 from midas_ray.storage import Storage
 
@@ -27,11 +29,11 @@ def features(settings: Features) -> int:
         if settings.duration is not None:
             raise UsageError("--duration: expected with --live only; without it, features ends when all is up to date")
         return batch_features(settings)
-    with LiveFeatures(settings) as live:
-        return asyncio.run(_run(settings, live))
+    with LiveFeatures(settings) as live, joined_if_named(settings) as on_ray:
+        return asyncio.run(_run(settings, live, LiveMetrics(settings.time_bucket_ms) if on_ray else None))
 
 
-async def _run(settings: Features, live: LiveFeatures) -> int:
+async def _run(settings: Features, live: LiveFeatures, metrics: LiveMetrics | None) -> int:
     report = Reporter(Storage(settings.data_dir), "features")
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -45,9 +47,12 @@ async def _run(settings: Features, live: LiveFeatures) -> int:
         waits = Waits(live, settings, report)
         while not stopping.is_set() and (until_s is None or time.monotonic() < until_s):
             round_s = time.monotonic()
-            for publication in live.poll():
+            publications = live.poll()
+            for publication in publications:
                 tally.add(publication)
                 console.out.print(line_of(publication))
+            if metrics is not None:
+                metrics.took(publications)
             waits.look()
             left_s = POLL_S - (time.monotonic() - round_s)
             with contextlib.suppress(TimeoutError):

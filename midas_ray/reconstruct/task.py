@@ -48,8 +48,10 @@ def _made(work: TaskWork, files: list[RawFile], settings: BookSettings) -> dict[
             "order_book_depth": str(settings.order_book_depth),
             "streams": ",".join(sorted(replay.streams[hour])),
         }
+        newest_us.extend(frame["ts"].dt.epoch("us").tail(1))
         work.add(hour, "book", frame.to_arrow(), metadata)
 
+    newest_us: list[int] = []
     replay = HourReplay(get_venue(task.venue), task.symbol, task.first_hour, task.last_hour, settings, add_book)
     goes_on = False
     for file in files[first_file(storage, files, task.first_hour) :]:
@@ -67,6 +69,7 @@ def _made(work: TaskWork, files: list[RawFile], settings: BookSettings) -> dict[
             work.add(hour, table, small.to_arrow(), {})
     work.publish(files, replay.headless)
     return _result(task, work.rows) | {
+        "newest_us": {"book": max(newest_us)} if newest_us else {},
         "live_rows": replay.tally.live_rows,
         "undecodable": replay.tally.undecodable,
         "divergences": replay.tally.divergences,

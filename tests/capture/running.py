@@ -6,7 +6,8 @@ import io
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from midas_ray.capture.rest import RestClient
 from midas_ray.capture.symbol import SymbolCapture
 from midas_ray.log import stage_logger
 from midas_ray.settings import Collect
+from midas_ray.simulate.exchange import SimulatedExchange
 from midas_ray.venues import Venue, get_venue
 from midas_ray.venues.base import frame_address
 from midas_ray.venues.messages import DepthUpdate, Level
@@ -90,6 +92,27 @@ async def collecting(
             started.cancel()
             group.stop("the test is over")
             await run
+
+
+@contextlib.contextmanager
+def serving_exchange(symbols: Sequence[str]) -> Iterator[str]:
+    """A simulated exchange on a thread of its own, so that a test can wait for processes; gives its URL."""
+    ready, stop, url = threading.Event(), threading.Event(), list[str]()
+
+    async def serve() -> None:
+        async with SimulatedExchange(symbols, seed=2, keep_referee=False) as exchange:
+            url.append(exchange.url)
+            ready.set()
+            await asyncio.to_thread(stop.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert ready.wait(60)
+        yield url[0]
+    finally:
+        stop.set()
+        thread.join()
 
 
 async def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:

@@ -1,12 +1,10 @@
 """`midas up`, `status`, `down` with a real head node, as processes; and what they say where nothing runs."""
 
-import asyncio
 import json
 import os
 import signal
 import socket
 import subprocess
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,27 +18,13 @@ from midas_ray.capture.groups import Plan, add_symbols, pin, shared_settings
 from midas_ray.capture.service import choose_symbols, prepare
 from midas_ray.cli import main
 from midas_ray.settings import Collect, Up
-from midas_ray.simulate.exchange import SimulatedExchange
-from tests.capture.running import MIDAS, PLAIN_ENVIRONMENT, journals, raw_lines
+from tests.capture.running import MIDAS, PLAIN_ENVIRONMENT, journals, raw_lines, serving_exchange
 
 
 @pytest.fixture
 def exchange_url() -> Iterator[str]:
-    """A simulated exchange on a thread of its own, so that the test can wait for processes."""
-    ready, stop, url = threading.Event(), threading.Event(), []
-
-    async def serve() -> None:
-        async with SimulatedExchange(["btcusdt", "ethusdt"], seed=2, keep_referee=False) as exchange:
-            url.append(exchange.url)
-            ready.set()
-            await asyncio.to_thread(stop.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    ready.wait(60)
-    yield url[0]
-    stop.set()
-    thread.join()
+    with serving_exchange(["btcusdt", "ethusdt"]) as url:
+        yield url
 
 
 def _midas(*arguments: str) -> tuple[int, str, str]:

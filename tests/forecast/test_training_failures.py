@@ -177,13 +177,13 @@ def test_families_are_left_out_by_name() -> None:
 
 
 def test_the_gauges_of_a_training() -> None:
-    progress = TrainingProgress(2, 3, 4, 4, 8, 0.5, None, 1.0)
-    assert levels(progress) == {"train_loss": 0.5, "epoch": 2.0, "windows_per_s": 0.0}
+    progress = TrainingProgress(2, 3, 1, 4, 5, 0.5, None, 1.0)
+    known = {"train_loss": 0.5, "epoch": 2.0, "epochs": 3.0, "epoch_share": 0.25, "windows_per_s": 0.0}
+    assert levels(progress) == known
     ended = TrainingProgress(2, 3, 4, 4, 8, 0.5, 0.25, 1.0, 3.5, 100.0)
-    assert levels(ended) == {
-        "train_loss": 0.5, "epoch": 2.0, "windows_per_s": 100.0, "val_loss": 0.25, "val_loss_bps": 3.5
-    }  # fmt: skip
-    assert set(levels(ended)) == set(GAUGES)
+    whole = {"epoch_share": 1.0, "windows_per_s": 100.0, "val_loss": 0.25, "val_loss_bps": 3.5}
+    assert levels(ended) == known | whole
+    assert set(GAUGES) - set(levels(ended)) == {"train_workers"}
 
 
 @pytest.mark.parametrize(("text", "expected"), [("3", (3, 3)), ("1-4", (1, 4))])

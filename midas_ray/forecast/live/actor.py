@@ -32,6 +32,7 @@ class ForecasterActor:
         self._thread = threading.Thread(target=self._run, name="forecasts", daemon=True)
         try:
             self._work = Forecasting(Forecast.model_construct(**values), print)
+            self._work.serve_metrics()
         except MidasError as error:  # an actor that fails to begin would be begun again for ever
             self._failure = str(error)
             return
@@ -93,7 +94,8 @@ def start(values: Forecast) -> str:
 
     if _running() is not None:
         raise UsageError("--detach: a forecaster runs already; midas forecast --stop ends it")
-    absolute = values.model_dump() | {
+    # What was not set stays unset: the bucket's length, for one, is then the model's.
+    absolute = values.model_dump(exclude_unset=True) | {
         "data_dir": str(Path(values.data_dir).resolve()),
         "model_dir": str(Path(values.model_dir).resolve()),
         "model": str(Path(values.model).resolve()) if values.model else None,

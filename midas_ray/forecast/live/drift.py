@@ -31,7 +31,12 @@ class CoverageWatch:
         self._wealth = [
             max(wealth, 1.0) * (1 + bet * surprise) for wealth, bet in zip(self._wealth, _BETS, strict=True)
         ]
-        return sum(self._wealth) / len(_BETS) >= OUTCOMES_A_FALSE_ALARM
+        return self.evidence >= OUTCOMES_A_FALSE_ALARM
+
+    @property
+    def evidence(self) -> float:
+        """What the bets have made of a stake of 1."""
+        return sum(self._wealth) / len(_BETS)
 
     @property
     def coverage(self) -> float:

@@ -11,12 +11,16 @@ import numpy as np
 from midas_ray import console, settings
 from midas_ray.errors import UsageError
 from midas_ray.forecast.forecaster import Forecaster
+from midas_ray.forecast.live.metrics import ForecastMetrics
 from midas_ray.forecast.live.models import ModelInUse
 from midas_ray.forecast.live.record import ForecastLine
 from midas_ray.forecast.live.session import ForecastSession
 from midas_ray.forecast.live.source import open_source
 from midas_ray.forecast.scores import reported
 from midas_ray.live.features import POLL_S
+from midas_ray.live.metrics import LiveMetrics
+from midas_ray.live.publication import Publication
+from midas_ray.ray_session import joined_if_named
 from midas_ray.storage import Storage
 
 
@@ -31,16 +35,25 @@ def forecast(values: settings.Forecast) -> int:
         console.out.print(actor.stop(values) if values.stop else actor.start(values))
         return 0
     work = Forecasting(values, console.err.print)
+    try:
+        with joined_if_named(values) as on_ray:
+            if on_ray:
+                work.serve_metrics()
+            _follow_until_stopped(work, values.duration)
+    finally:
+        work.close()
+    console.out.print(work.tally.summary())
+    return 0
+
+
+def _follow_until_stopped(work: "Forecasting", duration_s: float | None) -> None:
     stopping = threading.Event()
     before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        work.follow(stopping, values.duration, lambda line: console.out.print(line_of(line)))
+        work.follow(stopping, duration_s, lambda line: console.out.print(line_of(line)))
     finally:
-        work.close()
         for number, handler in before.items():
             signal.signal(number, handler)
-    console.out.print(work.tally.summary())
-    return 0
 
 
 class Forecasting:
@@ -54,6 +67,7 @@ class Forecasting:
 
         torch.set_num_threads(1)  # a batch of a few windows: more threads only wait for each other
         self._say, self._heard_s, self._silence_said = say, time.monotonic(), False
+        self._live_metrics: LiveMetrics | None = None
         self.model = ModelInUse(Path(values.model_dir), Path(values.model) if values.model else None)
         self.tally = Tally()
         forecaster = self.model.predictor.forecaster
@@ -63,11 +77,18 @@ class Forecasting:
         except BaseException:
             self._source.close()
             raise
+        self._makes_features = not followed
         made = "another process makes the features" if followed else "features are made here"
         say(
             f"forecasting {', '.join(self.session.symbols)} by {self.model.run}: {forecaster.output_length} buckets of "
             f"{forecaster.bucket_ms / 1000:g} s ahead; {made}"
         )
+
+    def serve_metrics(self) -> None:
+        """From now on; call where Ray is connected."""
+        self.session.metrics = ForecastMetrics()
+        if self._makes_features:
+            self._live_metrics = LiveMetrics(self.model.predictor.forecaster.bucket_ms)
 
     def follow(
         self,
@@ -91,7 +112,16 @@ class Forecasting:
             for line in self.session.take(publications):
                 self.tally.add(line, closed_ns.get((line.symbol, line.ts_us)))
                 show(line)
+                if self.session.metrics is not None:
+                    self.session.metrics.forecast(line, closed_ns.get((line.symbol, line.ts_us)))
+            self._export(publications)
             stopping.wait(max(POLL_S - (time.monotonic() - begun_s), 0.0))
+
+    def _export(self, publications: list[Publication]) -> None:
+        if self._live_metrics is not None:
+            self._live_metrics.took(publications)
+        if self.session.metrics is not None:
+            self.session.metrics.look(self.model.run, self.session.watches)
 
     def _watch_silence(self, heard: bool) -> None:
         """Say once when no bucket has closed for long."""

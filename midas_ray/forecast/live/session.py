@@ -12,6 +12,7 @@ from midas_ray.errors import DataError
 from midas_ray.forecast.live.drift import CoverageWatch
 from midas_ray.forecast.live.forecast import LiveForecast, Silence, forecast_at
 from midas_ray.forecast.live.history import Histories
+from midas_ray.forecast.live.metrics import ForecastMetrics
 from midas_ray.forecast.live.models import ModelInUse
 from midas_ray.forecast.live.record import ForecastLine, ForecastRecord, ScoreLine, iso
 from midas_ray.forecast.live.scoring import score
@@ -27,7 +28,7 @@ LOOK_BACK_EVERY_S = 30.0
 class ForecastSession:
     """Everything that `midas forecast` knows between two buckets.
 
-    `say` gets each sentence that a person should read.
+    `say` gets each sentence that a person should read; metrics: None where no Ray would serve them.
     """
 
     storage: Storage
@@ -36,6 +37,7 @@ class ForecastSession:
     model: ModelInUse
     say: Callable[[str], None]
     clock_ns: Callable[[], int] = time.time_ns
+    metrics: ForecastMetrics | None = None
     histories: Histories = field(init=False)
     record: ForecastRecord = field(init=False)
     watches: dict[str, CoverageWatch] = field(init=False)
@@ -187,6 +189,8 @@ class ForecastSession:
         )
 
     def _tell_silence(self, silence: Silence) -> None:
+        if self.metrics is not None:
+            self.metrics.silence(silence.symbol)
         if self._silent.get(silence.symbol) != silence.cause:
             self._silent[silence.symbol] = silence.cause
             self.say(f"{iso(silence.ts_us)} {silence.symbol}: no forecast, {silence.reason}")
@@ -211,7 +215,10 @@ class ForecastSession:
                 continue
             self.record.append(scored)
             watch = self.watches[symbol]
-            if watch.add(scored.inside[0]):
+            has_drifted = watch.add(scored.inside[0])
+            if self.metrics is not None:
+                self.metrics.score(scored, has_drifted)
+            if has_drifted:
                 self.say(
                     f"{iso(line.ts_us)} {symbol}: coverage has drifted: {100 * watch.coverage:.0f} % of the last "
                     f"{watch.outcomes} outcomes lay between P10 and P90, 80 % promised; train or calibrate again"

@@ -97,12 +97,12 @@ def _search(
     families = tuple(family for family in values.optional_families if family in present)
     search_space(values, families)
     share = share_of_trial(values)
-    data = _trial_data(values, parts, finished_trials(storage, folder), share.gpus > 0)
+    study = Path(folder).name
+    data = _trial_data(values, parts, study, finished_trials(storage, folder), share.gpus > 0)
     if record is None:
         stored = values.model_dump(mode="json", exclude={*WHERE_IT_RUNS, "name"})
         content = TrainingRecord(settings=stored, last_ts_us=last_ts_us, digest="")
         storage.write_bytes(f"{folder}/{RECORD}", content.to_json())
-    study = Path(folder).name
     console.err.print(
         f"study {study}: {values.trials} trials of at most {values.epochs} epochs, {len(data.train)} training windows "
         f"(--stride {values.stride} thins them), {len(data.validation)} to judge by; {share.sentence()}; "
@@ -113,7 +113,9 @@ def _search(
     _write(storage, folder, values, outcome)
 
 
-def _trial_data(values: settings.Tune, parts: Parts, finished: dict[str, dict[str, Any]], gpu: bool) -> "TrialData":
+def _trial_data(
+    values: settings.Tune, parts: Parts, study: str, finished: dict[str, dict[str, Any]], gpu: bool
+) -> "TrialData":
     """The windows of all trials, on a panel that ends where the last validation label does."""
     from midas_ray.forecast.board import open_board
     from midas_ray.forecast.tuning.trial import TrialData
@@ -137,7 +139,7 @@ def _trial_data(values: settings.Tune, parts: Parts, finished: dict[str, dict[st
         threads=values.cpus_per_trial,
         gpu=gpu,
         fake_gpus=values.fake_gpus,
-        board=open_board(),
+        board=open_board(study),
         finished=finished,
     )
 
