@@ -84,7 +84,7 @@ def _check_ray() -> None:
 
 
 def check_ssh_key(auth: dict[str, Any]) -> Path:
-    """The file of `auth.ssh_private_key`. Raises UsageError for one that others can read, or that the head cannot use."""
+    """The file of `auth.ssh_private_key`. Raises UsageError for one that others can read or the head cannot use."""
     given = auth.get("ssh_private_key")
     if not given:
         raise UsageError("cluster.yaml: auth.ssh_private_key: expected the file of your SSH key, found none")
