@@ -10,6 +10,7 @@ import yaml
 
 from midas_ray import stage_metrics
 from midas_ray.capture import metrics as capture
+from midas_ray.cloud import money_metrics
 from midas_ray.forecast import metrics as training
 from midas_ray.forecast.live import metrics as forecasts
 from midas_ray.live import metrics as live
@@ -27,6 +28,7 @@ DEFINED: dict[str, frozenset[str]] = {
     **served(live.GAUGES, live.COUNTERS),
     **served(training.GAUGES),
     **served(forecasts.GAUGES, forecasts.COUNTERS),
+    **served(money_metrics.GAUGES, money_metrics.COUNTERS),
 }
 
 

@@ -17,7 +17,7 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
 def test_there_is_a_board_for_each_thing_that_people_look_at() -> None:
-    assert [path.stem for path in BOARDS] == ["capture", "live", "pipeline", "training"]
+    assert [path.stem for path in BOARDS] == ["capture", "live", "money", "pipeline", "training"]
     assert len({board(path)["uid"] for path in BOARDS}) == len(BOARDS)
 
 

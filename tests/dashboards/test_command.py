@@ -15,6 +15,7 @@ import yaml
 
 from midas_ray.capture.head import Head, read_head, stop_head, targets_path, write_head
 from midas_ray.cli import main
+from midas_ray.cloud.mesh import HEAD_SLOT, Ports
 from tests.capture.running import MIDAS, PLAIN_ENVIRONMENT
 from tests.dashboards.asked import BOARDS
 
@@ -43,8 +44,9 @@ def test_the_files_name_this_folder_and_these_ports(tmp_path: Path, capsys: pyte
 
     config = yaml.safe_load((folder / "prometheus.yml").read_text())
     assert config["rule_files"] == [str(folder / "alerts.yml")]
-    (job,) = config["scrape_configs"]
-    assert job["file_sd_configs"][0]["files"] == [str(root / ".midas" / "metrics-targets.json")]
+    ray, vast = config["scrape_configs"]
+    assert ray["file_sd_configs"][0]["files"] == [str(root / ".midas" / "metrics-targets.json")]
+    assert vast["static_configs"] == [{"targets": [f"127.0.0.1:{Ports(HEAD_SLOT).money}"]}]
     assert sorted(path.name for path in (folder / "boards").iterdir()) == [path.name for path in BOARDS]
     (source,) = yaml.safe_load((folder / "provisioning" / "datasources" / "prometheus.yml").read_text())["datasources"]
     assert source["url"] == "http://127.0.0.1:9191"
