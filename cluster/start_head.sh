@@ -12,7 +12,18 @@ fi
 # Nothing new to collect; what the plan holds goes on.
 marker=$(mktemp)
 trap 'rm -f "$marker"' EXIT
-midas up --symbols "" --data-dir "${data_dir/#\~/$HOME}" --dashboard-port "$(setting dashboard_port 8265)" --autoscaling-config "$config"
+start() {
+    midas up --symbols "" --data-dir "${data_dir/#\~/$HOME}" --dashboard-port "$(setting dashboard_port 8265)" --autoscaling-config "$config"
+}
+# Ray gives its own processes 30 s to start, which a busy machine may need: then once more. 2 is bad input: not again.
+code=0
+start || code=$?
+if [ "$code" = 1 ]; then
+    echo "start_head: once more" >&2
+    start
+elif [ "$code" != 0 ]; then
+    exit "$code"
+fi
 
 # The autoscaler gives a sign of life each second. It is a process of its own: without it no node would ever come or go.
 for _ in $(seq 120); do

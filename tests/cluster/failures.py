@@ -86,7 +86,7 @@ def the_head_restarts() -> dict[str, Any]:
         laptop.on_head("python ~/hold.py begin", timeout_s=240)
         node = place.fake.live()[0]["id"]
         laptop.on_head("pkill -9 -x gcs_server; pkill -9 -x raylet; sleep 1")
-        laptop.on_head(f"{START} || {START} || {{ tail -n 40 ~/midas-data/logs/ray-head.log; false; }}", timeout_s=300)
+        laptop.on_head(f"{START} || {{ tail -n 40 ~/midas-data/logs/ray-head.log; false; }}", timeout_s=300)
         counted = laptop.on_head("python ~/hold.py look", timeout_s=180).split()[-1]
         live = [one["id"] for one in place.fake.live()]
         laptop.on_head("python ~/hold.py end", timeout_s=120)
