@@ -9,6 +9,14 @@ from midas_ray.cloud.errors import AuthError
 VARIABLE = "VAST_API_KEY"
 KEY_FILE = Path("~/.config/vastai/vast_api_key")
 """Where the official CLI (`vastai set api-key`) keeps it."""
+HEAD_KEY_FILE = Path("~/.midas/vast_api_key")
+"""Where `ray up` brings it to on a head. It never goes to a rented node."""
+
+
+def key_file() -> Path:
+    """The file of the key on this machine: the official CLI's, or on a head without one what `ray up` brought."""
+    on_head = HEAD_KEY_FILE.expanduser().exists() and not KEY_FILE.expanduser().exists()
+    return HEAD_KEY_FILE if on_head else KEY_FILE
 
 
 def read_api_key(key_file: Path = KEY_FILE) -> str:

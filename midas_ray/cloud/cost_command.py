@@ -3,15 +3,13 @@
 import os
 import sys
 import time
-from pathlib import Path
 
 import msgspec
 
-from midas_ray.cloud.api_key import KEY_FILE, read_api_key
+from midas_ray.cloud.api_key import key_file, read_api_key
 from midas_ray.cloud.client import VastClient
 from midas_ray.cloud.cost_tables import ON_THE_HEAD, print_costs
 from midas_ray.cloud.costs import Cluster, Costs, add_jobs, clusters, put_together
-from midas_ray.cloud.launch import HEAD_KEY
 from midas_ray.cloud.node_state import ROOT
 from midas_ray.cloud.ray_jobs import RayUnreachableError, jobs_beside_head
 from midas_ray.settings import Vast
@@ -35,12 +33,6 @@ def cost(values: Vast) -> int:
     else:
         print_costs(costs, values.rows)
     return 0
-
-
-def key_file() -> Path:
-    """The file of the account's key: the official CLI's; on a head, what `ray up` brought there."""
-    brought = Path(HEAD_KEY).expanduser()
-    return brought if brought.exists() and not KEY_FILE.expanduser().exists() else KEY_FILE
 
 
 def _dashboard() -> str:

@@ -11,14 +11,13 @@ from typing import Any
 
 from packaging.version import Version
 
-from midas_ray.cloud.api_key import read_api_key
+from midas_ray.cloud.api_key import HEAD_KEY_FILE, read_api_key
 from midas_ray.cloud.cluster_config import RENTED_HEAD, check_cluster, cluster_id
 from midas_ray.cloud.node_state import ROOT
 from midas_ray.errors import UsageError
 from midas_ray.ray_token import ensure_token
 
-HEAD_KEY = "~/.midas/vast_api_key"
-"""Where the head finds the API key. It never goes to a rented node."""
+HEAD_KEY = str(HEAD_KEY_FILE)
 TOKEN = "~/.ray/auth_token"
 """Where every node finds the cluster's token: Ray's own place."""
 LEAST_RAY = "2.60"

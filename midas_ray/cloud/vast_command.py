@@ -10,7 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from midas_ray.cloud.api_key import read_api_key
+from midas_ray.cloud.api_key import key_file, read_api_key
 from midas_ray.cloud.errors import NoOfferError
 from midas_ray.cloud.messages import Offer
 from midas_ray.cloud.offers import OfferQuery, rank, relaxations, why_none
@@ -62,7 +62,7 @@ def _offers(values: Vast) -> int:
     from midas_ray.cloud.client import VastClient  # httpx, of the extra `cloud`, comes with it
 
     query = query_of(values)
-    with VastClient(read_api_key(), values.vast_url, total_s=PATIENCE_S) as client:
+    with VastClient(read_api_key(key_file()), values.vast_url, total_s=PATIENCE_S) as client:
         fitting = rank(client.search(query), query)
         if not fitting:
             raise NoOfferError(why_none([o for wider in relaxations(query) for o in client.search(wider)], query))

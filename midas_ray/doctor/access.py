@@ -7,9 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from midas_ray import ray_token
-from midas_ray.cloud.api_key import KEY_FILE, VARIABLE, read_api_key
+from midas_ray.cloud.api_key import HEAD_KEY_FILE, KEY_FILE, VARIABLE, key_file, read_api_key
 from midas_ray.cloud.errors import AuthError, VastError
-from midas_ray.cloud.launch import HEAD_KEY
 from midas_ray.doctor.finding import Finding
 from midas_ray.errors import UsageError
 
@@ -51,7 +50,7 @@ def check_token_file() -> Finding:
 def check_vast_keys() -> Iterator[Finding]:
     """The account's key here, and on a head what `ray up` brought there."""
     name = "Vast.ai key"
-    there = [path for path in (KEY_FILE.expanduser(), Path(HEAD_KEY).expanduser()) if path.exists()]
+    there = [path for path in (KEY_FILE.expanduser(), HEAD_KEY_FILE.expanduser()) if path.exists()]
     if not there and not os.environ.get(VARIABLE, "").strip():
         advice = f"only to rent GPUs: {VARIABLE}, or a 0600 file {KEY_FILE}; https://cloud.vast.ai/manage-keys/"
         yield Finding(name, "none", None, advice)
@@ -68,7 +67,6 @@ def check_vast_account(url: str) -> Finding:
     if find_spec("httpx") is None:
         return Finding(name, "not asked: no package httpx", None, "pip install 'midas-ray[cloud]'")
     from midas_ray.cloud.client import VastClient
-    from midas_ray.cloud.cost_command import key_file
 
     try:
         with VastClient(read_api_key(key_file()), url, total_s=PATIENCE_S) as client:

@@ -90,7 +90,7 @@ ANY_CAPS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(caps=ANY_CAPS, turns=TURNS, begin=st.floats(NOON - 12 * HOUR_S, NOON + 12 * HOUR_S))
 def test_no_sequence_passes_a_cap_by_more_than_one_turns_worth(caps: Caps, turns: list[Turn], begin: float) -> None:
     now, lines, running, days = begin, [], {}, set()

@@ -12,7 +12,7 @@ Outer = Callable[..., Any]
 
 
 def test_a_head_tells_what_is_rented_and_what_it_cost(outer: Outer) -> None:
-    found = outer(scenarios.head, timeout_s=300)
+    found = outer(scenarios.head, timeout_s=400)
     rented, costs = found["rented"], found["costs"]
     assert set(GAUGES) | {f"{name}_total" for name in COUNTERS} <= set(rented)
     assert (rented["vast_nodes"], rented["vast_nodes_cap"], rented["vast_dollars_per_day_cap"]) == (1, 1, 7.5)
@@ -33,3 +33,4 @@ def test_a_head_tells_what_is_rented_and_what_it_cost(outer: Outer) -> None:
         f".midas/clusters/{running['cluster']}/vast_api_key",  # the laptop's, which is the head here
         ".midas/vast_api_key",
     ]
+    assert found["key in command lines"] == []
