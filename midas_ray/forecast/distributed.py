@@ -18,11 +18,12 @@ from midas_ray.errors import MemoryLimitError, MidasError, WorkerError
 from midas_ray.forecast.board import open_board
 from midas_ray.forecast.checkpoints import Checkpoints
 from midas_ray.forecast.nodes import ask_for_gpus
-from midas_ray.forecast.scheduling import CheckDevices, NodeNews, WaitForRoom, set_environment
+from midas_ray.forecast.scheduling import CheckDevices, NodeNews, WaitForRoom, set_environment, stop_asking
 from midas_ray.forecast.train_worker import CHECKPOINT_FILE, WEIGHTS, train_loop
 from midas_ray.forecast.training_progress import Report
 from midas_ray.forecast.training_set import Schedule, TrainingSet
 from midas_ray.forecast.workers import Workers
+from midas_ray.interrupt import held_back
 from midas_ray.settings import GpuSettings
 
 POLL_S = 0.5
@@ -133,6 +134,10 @@ def _run(
         result = _relay_until(_fit_beside(trainer), board, report, news)
     except ray.train.TrainingFailedError as error:
         raise _explained(error, board, training, max_restarts) from None
+    except KeyboardInterrupt:
+        with held_back():
+            stop_asking(board)
+        raise
     if (failure := ray.get(board.failure.remote())) is not None:
         raise failure
     return result

@@ -5,6 +5,9 @@ import time
 from typing import Any
 
 import ray
+from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
+    get_or_create_autoscaling_coordinator,
+)
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.controller.state import (
@@ -27,6 +30,7 @@ ATTEMPT_S = 10
 """The controller asks for room so long at a time; between two attempts it can be ended."""
 NO_ROOM_AFTER_S = 8
 """Room that is there is found sooner."""
+STOP_S = 5
 MOST_FAILED_STARTS = 5
 """Groups of workers that may die in a row before they begin."""
 _WITHOUT_WORKERS = (InitializingState, SchedulingState, ReschedulingState, RestartingState)
@@ -68,6 +72,9 @@ class WaitForRoom(ControllerCallback):
         self._since_s: float | None = None
         self._failed_starts = 0
 
+    def after_controller_start(self, train_run_context: Any) -> None:
+        self._board.runs_as.remote(train_run_context.run_id)
+
     def on_controller_start_worker_group(self, *, scaling_config: Any, num_workers: int) -> None:  # noqa: ARG002
         """The controller asks from here on: both at once would have two nodes rented."""
         if self._asked is not None:
@@ -107,6 +114,16 @@ class WaitForRoom(ControllerCallback):
                 f"died before; the last said: {reason[:300]}"
             )
         return True
+
+
+def stop_asking(board: Any) -> None:
+    """For a training that is cut off: what its controller asked of the autoscaler would hold for 3 minutes, and have
+    a node rented for nobody.
+    """
+    run = ray.get(board.run.remote())
+    if run is not None:
+        coordinator = get_or_create_autoscaling_coordinator()
+        ray.get(coordinator.cancel_request.remote(requester_id=f"train-{run}"), timeout=STOP_S)
 
 
 class NodeNews:

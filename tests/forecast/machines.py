@@ -199,6 +199,15 @@ class Machines:
         """A command that mounts or unmounts something on the head."""
         subprocess.run(["nsenter", f"--target={self._pid}", "--mount", *command], check=True)
 
+    def named(self, module: str) -> list[psutil.Process]:
+        """The commands of this module that run on the head."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if module in process.cmdline() and process.environ().get("RAY_CLOUD_INSTANCE_ID") == "head":
+                    found.append(process)
+        return [process for process in found if process.name() != "nsenter"]
+
     def alive(self) -> list[psutil.Process]:
         """Process 1 of every machine."""
         found = []

@@ -1,6 +1,7 @@
 """Asked of the cluster of `machines` on its head: `python -m tests.forecast.on_head QUESTION`; answers with JSON.
 
 no-gpu     waits until Ray knows of no node with a GPU
+asked      how much the autoscaler is asked for: groups of workers, and what a controller holds on to
 columns    what a task with a GPU sees of an array that lies in a mapped file on the head
 """
 
@@ -11,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import ray
+from ray._raylet import GcsClient
+from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
 
 from midas_ray.dataset import mapped
 from midas_ray.ray_session import ray_session
@@ -22,6 +25,14 @@ def no_gpu() -> bool:
     while any(node["Alive"] and node["Resources"].get("GPU") for node in ray.nodes()):
         time.sleep(0.2)
     return True
+
+
+def asked() -> int:
+    reply = GetClusterStatusReply()
+    reply.ParseFromString(GcsClient(address=ADDRESS).get_cluster_status())
+    state = reply.cluster_resource_state
+    constraints = sum(len(each.resource_requests) for each in state.cluster_resource_constraints)
+    return len(state.pending_gang_resource_requests) + constraints
 
 
 def columns() -> dict[str, Any]:
@@ -43,5 +54,8 @@ def columns() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    with ray_session(RaySettings(ray_address=ADDRESS)):
-        print(json.dumps({"no-gpu": no_gpu, "columns": columns}[sys.argv[1]]()))
+    if sys.argv[1] == "asked":
+        print(asked())
+    else:
+        with ray_session(RaySettings(ray_address=ADDRESS)):
+            print(json.dumps({"no-gpu": no_gpu, "columns": columns}[sys.argv[1]]()))

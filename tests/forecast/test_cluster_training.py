@@ -4,6 +4,7 @@ One cluster for all tests of this file, see `machines`; its GPUs are none. Its f
 """
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,6 +140,28 @@ def test_the_waiting_ends_with_what_the_autoscaler_was_told(cluster: Machines) -
     line = told.splitlines()[-1]
     assert line.startswith("no GPU node: expected one with 1 GPU within 25s, found none; ")
     assert "no offer under 0.80 dollars an hour" in line
+    assert not list((cluster.root / "data" / "checkpoints").rglob("*"))
+
+
+def test_a_training_that_is_stopped_asks_for_nothing_any_more(cluster: Machines) -> None:
+    (cluster.root / "no-offers").write_text("no offer")
+    cluster.kill_all()
+    assert cluster.run("no-gpu", module="tests.forecast.on_head", timeout_s=ENOUGH_S)[0] == 0
+
+    def asked() -> int:
+        return int(cluster.run("asked", module="tests.forecast.on_head", timeout_s=ENOUGH_S)[1])
+
+    with cluster.start(*flags(**ON_GPU), FAKE, stderr=subprocess.PIPE, text=True) as training:
+        try:
+            wait_for(lambda: asked() == 2, ENOUGH_S)  # by the controller: its group, and for as long as it runs
+            for process in cluster.named("midas_ray.cli"):
+                process.terminate()
+            _, said = training.communicate(timeout=ENOUGH_S)
+        finally:
+            training.kill()
+    assert training.returncode == 143
+    assert " waiting for a GPU node: " in said
+    wait_for(lambda: asked() == 0, 30)  # Ray itself would go on for 180 s
     assert not list((cluster.root / "data" / "checkpoints").rglob("*"))
 
 
