@@ -1,6 +1,6 @@
 """What the head says of its rented nodes: status.json in the cluster's state folder, and the same in Ray's key store.
 
-`midas train` reads it there to say what a training is waiting for; the metrics and `midas vast cost` read the file.
+`midas train` reads it there by `said`, to tell what it waited for; the metrics and `midas vast cost` read the file.
 """
 
 import os
@@ -12,10 +12,8 @@ from ray.experimental import internal_kv
 from midas_ray.cloud.fleet import Fleet
 from midas_ray.cloud.links import Links
 from midas_ray.cloud.node_state import Node
+from midas_ray.cloud.said import KV_KEY, KV_NAMESPACE
 from midas_ray.cloud.spending import spent
-
-KV_KEY = b"vast_status"
-KV_NAMESPACE = b"midas"
 
 
 def publish(fleet: Fleet, links: Links) -> dict[str, Any]:

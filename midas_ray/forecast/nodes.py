@@ -7,6 +7,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from midas_ray import console
+from midas_ray.cloud import said
 from midas_ray.errors import NodeError, UsageError
 from midas_ray.forecast.room import autoscaler_state, room_now
 
@@ -33,16 +34,16 @@ def waiting_text(count: int, patience_s: float, because: str = "") -> str:
 
 
 def joined_text(seconds: float) -> str:
-    """What is told when a node has come."""
-    return f"{time.strftime('%H:%M:%S')} GPU node joined, {seconds:.0f} s after it was asked for"
+    """What is told when a node has come, with what its steps took where it is a rented one."""
+    rented = said.newest_node()
+    told = f"{time.strftime('%H:%M:%S')} GPU node joined, {seconds:.0f} s after it was asked for"
+    return f"{told}: {rented}" if rented else told
 
 
 def none_came(count: int, patience_s: float) -> NodeError:
-    """What is raised where the waiting was in vain, with the autoscaler's last failure."""
-    state = autoscaler_state()
-    failed = [] if state is None else sorted(state.failed_instance_requests, key=lambda each: each.failed_ts)
-    said = " ".join(failed[-1].reason.split())[:300] if failed else ""
-    reason = f"the autoscaler's last attempt failed: {said}; " if said else ""
+    """What is raised where the waiting was in vain, with what kept the last node from coming."""
+    problem = said.last_problem()
+    reason = f"the last problem: {problem}; " if problem else ""
     return NodeError(
         f"no GPU node: expected one with {gpus_text(count)} within {patience_text(patience_s)}, found none; {reason}"
         f"look at ray status, wait longer with {FLAG}, or train on the CPU with --gpus 0"

@@ -29,8 +29,10 @@ from ray.autoscaler.tags import (
     TAG_RAY_NODE_STATUS,
     TAG_RAY_USER_NODE_TYPE,
 )
+from ray.experimental import internal_kv
 
 from midas_ray.cloud.mesh import HEAD_ADDRESS, HEAD_SLOT, WORKER_SLOTS, Ports
+from midas_ray.cloud.said import KV_KEY, KV_NAMESPACE
 
 import psutil  # isort: skip
 
@@ -90,6 +92,8 @@ class MachineProvider(NodeProvider):
     def create_node(self, _node_config: dict[str, Any], tags: dict[str, str], count: int) -> dict[str, Any]:
         no_offers = self._root / "no-offers"
         if no_offers.exists():
+            status = json.dumps({"nodes": [], "problems": [no_offers.read_text()]}).encode()
+            internal_kv._internal_kv_put(KV_KEY, status, overwrite=True, namespace=KV_NAMESPACE)
             raise NodeLaunchException("no offer", no_offers.read_text(), None)
         for _ in range(count):
             number = len(list((self._root / "machines").iterdir())) % len(WORKER_SLOTS)

@@ -17,10 +17,11 @@ from ray.train.v2._internal.execution.controller.state import (
 )
 from ray.train.v2.api.exceptions import ControllerError
 
+from midas_ray.cloud import said
 from midas_ray.errors import NodeError, UsageError, WorkerError
 from midas_ray.forecast import nodes, scheduling
 from midas_ray.forecast.board import News
-from midas_ray.forecast.nodes import GpuWatch, Refusal, patience_text
+from midas_ray.forecast.nodes import GpuWatch, Refusal, joined_text, patience_text
 from midas_ray.forecast.scheduling import MOST_FAILED_STARTS, NodeNews, WaitForRoom
 from midas_ray.forecast.workers import Workers
 
@@ -50,11 +51,12 @@ class Played:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock, self.gpus = Clock(), {}
         self.refused: list[int] = []
-        self.failed: list[str] = []
+        self.provider: dict[str, Any] = {}
         for module in (nodes, scheduling):
             monkeypatch.setattr(module, "time", self.clock)
             monkeypatch.setattr(module.ray, "nodes", self.nodes)
         monkeypatch.setattr(nodes, "autoscaler_state", self.state)
+        monkeypatch.setattr(said, "status", lambda: self.provider)
         monkeypatch.setattr(nodes, "room_now", lambda: SimpleNamespace(gpus_of_largest=2))
 
     def nodes(self) -> list[dict[str, Any]]:
@@ -62,8 +64,7 @@ class Played:
 
     def state(self) -> Any:
         gangs = [SimpleNamespace(requests=[SimpleNamespace(resources_bundle={"GPU": 1})] * n) for n in self.refused]
-        failed = [SimpleNamespace(failed_ts=at, reason=reason) for at, reason in enumerate(self.failed)]
-        return SimpleNamespace(infeasible_gang_resource_requests=gangs, failed_instance_requests=failed)
+        return SimpleNamespace(infeasible_gang_resource_requests=gangs)
 
 
 @pytest.fixture
@@ -93,13 +94,13 @@ def test_the_controller_gives_up_once_the_waiting_took_too_long(played: Played) 
         played.clock.now_s += 10
         go(wait, SCHEDULING, NO_ROOM, SCHEDULING)
     assert board.calls == [(1000.0, False)] + [(1000.0, True)] * 6
-    played.failed = ["first", "no offer under 0.80 dollars an hour"]
+    played.provider = {"problems": ["first", "no offer under 0.80 dollars an hour"]}
     played.clock.now_s += 10
     with pytest.raises(NodeError) as caught:
         go(wait, SCHEDULING, NO_ROOM)
     assert str(caught.value) == (
-        "no GPU node: expected one with 1 GPU within 1m, found none; the autoscaler's last attempt failed: no offer "
-        "under 0.80 dollars an hour; look at ray status, wait longer with --wait-for-gpus, or train on the CPU with "
+        "no GPU node: expected one with 1 GPU within 1m, found none; the last problem: no offer under 0.80 dollars "
+        "an hour; look at ray status, wait longer with --wait-for-gpus, or train on the CPU with "
         "--gpus 0"
     )
 
@@ -178,6 +179,16 @@ def test_what_is_told_of_a_training_that_waits_twice(played: Played, capsys: pyt
         "12:00:00 GPU node joined, 155 s after it was asked for",
         "12:00:00 first training step, 175 s after asking",
     ]
+
+
+def test_a_rented_node_is_told_with_its_price_and_steps(played: Played) -> None:
+    steps = {"asked": 100.0, "rented": 102.4, "running": 141.0, "ssh": 144.0, "ports": 144.6, "set up": 180.0}
+    old = {"gpu": "RTX 3090", "price_per_hour": 0.2, "since": 1.0, "steps": {"rented": 2.0}}
+    played.provider = {"nodes": [old, {"gpu": "RTX 4090", "price_per_hour": 0.35, "since": 102.4, "steps": steps}]}
+    assert joined_text(82.0) == (
+        "12:00:00 GPU node joined, 82 s after it was asked for: RTX 4090 at 0.350 dollars an hour (rented 2 s, running "
+        "41 s, ssh 44 s, ports 45 s, set up 80 s)"
+    )
 
 
 def test_nothing_is_told_where_nothing_is_waited_for(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
