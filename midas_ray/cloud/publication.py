@@ -7,12 +7,11 @@ import os
 from typing import Any
 
 import msgspec
-from ray.experimental import internal_kv
 
 from midas_ray.cloud.fleet import Fleet
 from midas_ray.cloud.links import Links
 from midas_ray.cloud.node_state import Node
-from midas_ray.cloud.said import KV_KEY, KV_NAMESPACE
+from midas_ray.cloud.said import tell
 from midas_ray.cloud.spending import spent
 
 
@@ -24,8 +23,7 @@ def publish(fleet: Fleet, links: Links) -> dict[str, Any]:
     temporary = path.with_suffix(f".tmp-{os.getpid()}")
     temporary.write_bytes(said)
     temporary.replace(path)
-    if internal_kv._internal_kv_initialized():
-        internal_kv._internal_kv_put(KV_KEY, said, overwrite=True, namespace=KV_NAMESPACE)
+    tell(said)
     return told
 
 

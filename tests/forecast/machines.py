@@ -29,10 +29,9 @@ from ray.autoscaler.tags import (
     TAG_RAY_NODE_STATUS,
     TAG_RAY_USER_NODE_TYPE,
 )
-from ray.experimental import internal_kv
 
 from midas_ray.cloud.mesh import HEAD_ADDRESS, HEAD_SLOT, WORKER_SLOTS, Ports
-from midas_ray.cloud.said import KV_KEY, KV_NAMESPACE
+from midas_ray.cloud.said import tell
 
 import psutil  # isort: skip
 
@@ -93,7 +92,7 @@ class MachineProvider(NodeProvider):
         no_offers = self._root / "no-offers"
         if no_offers.exists():
             status = json.dumps({"nodes": [], "problems": [no_offers.read_text()]}).encode()
-            internal_kv._internal_kv_put(KV_KEY, status, overwrite=True, namespace=KV_NAMESPACE)
+            tell(status)
             raise NodeLaunchException("no offer", no_offers.read_text(), None)
         for _ in range(count):
             number = len(list((self._root / "machines").iterdir())) % len(WORKER_SLOTS)
