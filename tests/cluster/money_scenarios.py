@@ -31,20 +31,23 @@ OF_RAY_UP = ("RAY_CLOUD_INSTANCE_ID", "RAY_NODE_TYPE_NAME")
 
 def head() -> dict[str, Any]:
     """A head rents a node of the fake, a job runs on a node beside it, and the API goes down."""
+    data_dir = str(Path.home() / "data")
     with running_fake(Script()) as fake:
-        data_dir = _started_head(fake)
         try:
+            _start_head(fake, data_dir)
             return _told(fake)
         except Exception:
-            for log in Path("/tmp").glob("ray-midas-*/session_latest/logs/monitor.log"):
+            logs = [Path(data_dir, "logs", "ray-head.log")]
+            logs += Path("/tmp").glob("ray-midas-*/session_latest/logs/monitor.log")
+            for log in filter(Path.exists, logs):
                 lines = [line for line in log.read_text().splitlines() if "WARNING util" not in line]
-                sys.stderr.write("\n".join([*lines[:60], "...", *lines[-10:], ""]))
+                sys.stderr.write("\n".join([f"{log}:", *lines[-40:], ""]))
             raise
         finally:
             _midas("down", "--data-dir", data_dir)
 
 
-def _started_head(fake: FakeHandle) -> str:
+def _start_head(fake: FakeHandle, data_dir: str) -> None:
     """`midas up` with what `ray up` would have brought: the configuration, the keys."""
     folder = Path.home() / ".ssh"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -64,9 +67,7 @@ def _started_head(fake: FakeHandle) -> str:
     bootstrap = Path.home() / "ray_bootstrap_config.yaml"
     bootstrap.write_text(json.dumps(config))
     os.environ |= dict.fromkeys(OF_RAY_UP, "head")
-    data_dir = str(Path.home() / "data")
     _midas("up", "--symbols", "", "--data-dir", data_dir, "--autoscaling-config", str(bootstrap))
-    return data_dir
 
 
 def _told(fake: FakeHandle) -> dict[str, Any]:
