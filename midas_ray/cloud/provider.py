@@ -8,6 +8,7 @@ lets go of nodes by itself.
 import atexit
 import copy
 import json
+import logging
 import sys
 import time
 from pathlib import Path
@@ -45,6 +46,7 @@ from midas_ray.cloud.publication import publish
 from midas_ray.cloud.renting import Renter
 from midas_ray.errors import MidasError, UsageError
 
+logging.getLogger("httpx").setLevel(logging.WARNING)  # else the autoscaler's log has a line a call
 HEAD_ID = "head"
 """Ray's id of a head that is not rented."""
 LINK_S = 60.0
