@@ -184,8 +184,12 @@ def _check_resources(name: str, resources: dict[str, int], wanted: NodeConfig) -
     where = f"cluster.yaml: available_node_types.{name}.resources"
     if gpus > wanted.num_gpus:
         raise UsageError(f"{where}: GPU: expected node_config.num_gpus ({wanted.num_gpus}) at most, found {gpus}")
+    if gpus and cpus:
+        raise UsageError(
+            f"{where}: CPU: expected 0 beside GPUs, found {cpus}: a task that only wants a core would have a GPU rented"
+        )
     most = WORKER_PORTS - 8
-    if not 1 <= cpus <= most:
+    if not gpus and not 1 <= cpus <= most:
         raise UsageError(f"{where}: CPU: expected 1 to {most} (a node has {WORKER_PORTS} ports), found {cpus}")
 
 

@@ -33,20 +33,12 @@ class Board:
         self._notes: list[str] = []
         self._said: set[str] = set()
         self._failure: MidasError | None = None
-        self._run: str | None = None
         self._begun = self._first_steps = 0
         self._without_workers_s: float | None = None
         self._no_room = False
 
     def __repr__(self) -> str:
         return f"Board({self._run_id})"
-
-    def runs_as(self, run: str) -> None:
-        """Ray Train's own id of the training."""
-        self._run = run
-
-    def run(self) -> str | None:
-        return self._run
 
     def waits(self, since_s: float | None, no_room: bool) -> None:
         """There have been no workers since then; None: there are."""

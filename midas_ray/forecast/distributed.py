@@ -10,7 +10,7 @@ import ray
 import ray.train
 import torch
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from midas_ray import console
@@ -18,18 +18,18 @@ from midas_ray.errors import MemoryLimitError, MidasError, WorkerError
 from midas_ray.forecast.board import open_board
 from midas_ray.forecast.checkpoints import Checkpoints
 from midas_ray.forecast.nodes import ask_for_gpus
-from midas_ray.forecast.scheduling import CheckDevices, NodeNews, WaitForRoom, set_environment, stop_asking
+from midas_ray.forecast.quiet_trainer import QuietTrainer
+from midas_ray.forecast.scheduling import CheckDevices, NodeNews, WaitForRoom, set_environment
 from midas_ray.forecast.train_worker import CHECKPOINT_FILE, WEIGHTS, train_loop
 from midas_ray.forecast.training_progress import Report
 from midas_ray.forecast.training_set import Schedule, TrainingSet
 from midas_ray.forecast.workers import Workers
-from midas_ray.interrupt import held_back
 from midas_ray.settings import GpuSettings
 
 POLL_S = 0.5
 
 
-def _fit_beside(trainer: TorchTrainer) -> Future[Any]:
+def _fit_beside(trainer: QuietTrainer) -> Future[Any]:
     """Run `trainer.fit()` in another thread.
 
     In the main thread it would put a handler in the place of Python's Ctrl-C for good, and end the process with code 1.
@@ -81,34 +81,38 @@ def train_with_ray(
     if workers.to_come:
         asked = ask_for_gpus(workers.most, workers.one_node)
         news.asked(time.monotonic())
+    board = open_board(checkpoints.run_id)
     try:
-        result = _run(training, workers, checkpoints, report, max_restarts, settings, news, asked)
+        trainer = _trainer(training, workers, checkpoints, max_restarts, settings, board, asked)
+        result = _relay_until(_fit_beside(trainer), board, report, news)
+    except ray.train.TrainingFailedError as error:
+        raise _explained(error, board, training, max_restarts) from None
     finally:
         if asked is not None:
             remove_placement_group(asked)
+    if (failure := ray.get(board.failure.remote())) is not None:
+        raise failure
     best = Checkpoint(result.get_best_checkpoint("val_loss", "min").path, checkpoints.storage.fs)
     with best.as_directory() as folder:
         stored = torch.load(Path(folder) / CHECKPOINT_FILE, map_location="cpu", weights_only=False)["state_dict"]
     return {name.removeprefix(WEIGHTS): value for name, value in stored.items() if name.startswith(WEIGHTS)}
 
 
-def _run(
+def _trainer(
     training: TrainingSet,
     workers: Workers,
     checkpoints: Checkpoints,
-    report: Report,
     max_restarts: int,
     settings: GpuSettings,
-    news: NodeNews,
+    board: Any,
     asked: PlacementGroup | None,
-) -> Any:
-    """Ray Train's result. Raises MidasError."""
+) -> QuietTrainer:
     set_environment()
-    board, everywhere = open_board(checkpoints.run_id), checkpoints.everywhere()
+    everywhere = checkpoints.everywhere()
     callbacks: list[Any] = [WaitForRoom(board, workers, settings.wait_for_gpus if workers.gpu else None, asked)]
     if workers.gpu and not settings.fake_gpus:
         callbacks.append(CheckDevices())
-    trainer = TorchTrainer(
+    return QuietTrainer(
         train_loop,
         train_loop_config={
             "training": ray.put(training), "workers": workers, "board": board, "run_id": checkpoints.run_id,
@@ -130,17 +134,6 @@ def _run(
             callbacks=callbacks,
         ),
     )  # fmt: skip
-    try:
-        result = _relay_until(_fit_beside(trainer), board, report, news)
-    except ray.train.TrainingFailedError as error:
-        raise _explained(error, board, training, max_restarts) from None
-    except KeyboardInterrupt:
-        with held_back():
-            stop_asking(board)
-        raise
-    if (failure := ray.get(board.failure.remote())) is not None:
-        raise failure
-    return result
 
 
 def _explained(error: Exception, board: Any, training: TrainingSet, max_restarts: int) -> MidasError:

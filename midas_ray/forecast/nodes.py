@@ -12,7 +12,7 @@ from midas_ray.errors import NodeError, UsageError
 from midas_ray.forecast.room import autoscaler_state, room_now
 
 LOOK_S = 0.5
-REFUSED_AFTER_S = 20.0
+REFUSED_AFTER_S = 30.0
 """How long the autoscaler has to say that it has no such node: while one is being given back, it says so too."""
 FLAG = "--wait-for-gpus"
 

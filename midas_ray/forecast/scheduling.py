@@ -5,9 +5,6 @@ import time
 from typing import Any
 
 import ray
-from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
-    get_or_create_autoscaling_coordinator,
-)
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.controller.state import (
@@ -30,7 +27,6 @@ ATTEMPT_S = 10
 """The controller asks for room so long at a time; between two attempts it can be ended."""
 NO_ROOM_AFTER_S = 8
 """Room that is there is found sooner."""
-STOP_S = 5
 MOST_FAILED_STARTS = 5
 """Groups of workers that may die in a row before they begin."""
 _WITHOUT_WORKERS = (InitializingState, SchedulingState, ReschedulingState, RestartingState)
@@ -68,12 +64,10 @@ class WaitForRoom(ControllerCallback):
         self, board: Any, workers: Workers, patience_s: float | None, asked: PlacementGroup | None = None
     ) -> None:
         self._board, self._workers, self._patience_s, self._asked = board, workers, patience_s, asked
-        self._refusal = Refusal("--gpus", workers.most, workers.one_node)
+        # Once there was a node, there is a type of it: the lost one may only not be given back yet.
+        self._refusal = Refusal("--gpus", workers.most, workers.one_node) if workers.to_come else None
         self._since_s: float | None = None
         self._failed_starts = 0
-
-    def after_controller_start(self, train_run_context: Any) -> None:
-        self._board.runs_as.remote(train_run_context.run_id)
 
     def on_controller_start_worker_group(self, *, scaling_config: Any, num_workers: int) -> None:  # noqa: ARG002
         """The controller asks from here on: both at once would have two nodes rented."""
@@ -86,7 +80,7 @@ class WaitForRoom(ControllerCallback):
         if isinstance(current_state, RunningState):
             if not isinstance(previous_state, RunningState):
                 self._board.waits.remote(None, False)
-            self._since_s, self._failed_starts = None, 0
+            self._since_s, self._failed_starts, self._refusal = None, 0, None
             return
         if not isinstance(current_state, _WITHOUT_WORKERS):
             return
@@ -94,11 +88,14 @@ class WaitForRoom(ControllerCallback):
         if isinstance(current_state, ReschedulingState) and self._died(current_state.training_failed_error):
             self._since_s = None  # room was there
         self._since_s = now_s if self._since_s is None else self._since_s
-        if not isinstance(current_state, SchedulingState):  # between two attempts
-            self._board.waits.remote(self._since_s, now_s - self._since_s > NO_ROOM_AFTER_S)
-            if self._workers.to_come:
-                self._refusal.look()
-        if self._patience_s is not None and now_s - self._since_s > self._patience_s:
+        if not isinstance(current_state, SchedulingState):
+            self._between_attempts(now_s - self._since_s)
+
+    def _between_attempts(self, waited_s: float) -> None:
+        self._board.waits.remote(self._since_s, waited_s > NO_ROOM_AFTER_S)
+        if self._refusal is not None:
+            self._refusal.look()
+        if self._patience_s is not None and waited_s > self._patience_s:
             raise none_came(self._workers.least, self._patience_s)
 
     def _died(self, error: Any) -> bool:
@@ -114,16 +111,6 @@ class WaitForRoom(ControllerCallback):
                 f"died before; the last said: {reason[:300]}"
             )
         return True
-
-
-def stop_asking(board: Any) -> None:
-    """For a training that is cut off: what its controller asked of the autoscaler would hold for 3 minutes, and have
-    a node rented for nobody.
-    """
-    run = ray.get(board.run.remote())
-    if run is not None:
-        coordinator = get_or_create_autoscaling_coordinator()
-        ray.get(coordinator.cancel_request.remote(requester_id=f"train-{run}"), timeout=STOP_S)
 
 
 class NodeNews:

@@ -57,7 +57,8 @@ def test_shipped_file_needs_the_heads_address_and_nothing_else() -> None:
         ("available_node_types.gpu.node_config.num_gpus", 9, "num_gpus: expected 0 to 8, found 9"),
         ("available_node_types.gpu.node_config.market", "spot", "invalid enum value 'spot'"),
         ("available_node_types.gpu.resources", {"CPU": 8, "GPU": 2}, r"GPU: expected node_config\.num_gpus"),
-        ("available_node_types.gpu.resources", {"CPU": 64, "GPU": 1}, "CPU: expected 1 to 40"),
+        ("available_node_types.gpu.resources", {"CPU": 64}, "CPU: expected 1 to 40"),
+        ("available_node_types.gpu.resources", {"CPU": 8, "GPU": 1}, "CPU: expected 0 beside GPUs, found 8: a task"),
         ("available_node_types.head.node_config", {"image": "x"}, "expected {} for a head that is not rented"),
     ],
 )

@@ -39,7 +39,7 @@ class Launched:
             "provider.head": f"root@{self.head.host}:{self.head.port}",
             "idle_timeout_minutes": 0.1,
             "available_node_types.head.resources": {"CPU": 1},
-            "available_node_types.gpu.resources": {"CPU": 1, "GPU": 1},
+            "available_node_types.gpu.resources": {"CPU": 0, "GPU": 1},
             "available_node_types.gpu.node_config.min_cpu_cores": 1,
         }
         for dotted, value in (small | changes).items():

@@ -153,7 +153,7 @@ def test_a_training_that_is_stopped_asks_for_nothing_any_more(cluster: Machines)
 
     with cluster.start(*flags(**ON_GPU), FAKE, stderr=subprocess.PIPE, text=True) as training:
         try:
-            wait_for(lambda: asked() == 2, ENOUGH_S)  # by the controller: its group, and for as long as it runs
+            wait_for(lambda: asked() == 1, ENOUGH_S)
             for process in cluster.named("midas_ray.cli"):
                 process.terminate()
             _, said = training.communicate(timeout=ENOUGH_S)
@@ -161,7 +161,7 @@ def test_a_training_that_is_stopped_asks_for_nothing_any_more(cluster: Machines)
             training.kill()
     assert training.returncode == 143
     assert " waiting for a GPU node: " in said
-    wait_for(lambda: asked() == 0, 30)  # Ray itself would go on for 180 s
+    assert asked() == 0  # Ray Train itself would have a node rented for 3 minutes more
     assert not list((cluster.root / "data" / "checkpoints").rglob("*"))
 
 

@@ -116,6 +116,30 @@ def test_every_loss_is_waited_for_anew(played: Played) -> None:
     go(wait, RunningState(), ShuttingDownState(None))
 
 
+def test_no_patience_is_enough_where_there_is_room(played: Played) -> None:
+    wait = WaitForRoom(Told(), ONE_GPU, 0.0)
+    wait.after_controller_state_update(InitializingState(), SCHEDULING)
+    played.clock.now_s += 20  # the workers start
+    go(wait, SCHEDULING, RunningState(), LOST, SCHEDULING)
+    played.clock.now_s += 10
+    with pytest.raises(NodeError):
+        go(wait, SCHEDULING, NO_ROOM)
+
+
+def test_what_was_there_once_is_not_refused(played: Played) -> None:
+    wait = WaitForRoom(Told(), ONE_GPU, 600.0)
+    played.refused = [1]
+    go(wait, SCHEDULING, NO_ROOM, SCHEDULING, RunningState(), LOST, SCHEDULING)
+    for _ in range(10):
+        played.clock.now_s += 10
+        go(wait, SCHEDULING, NO_ROOM, SCHEDULING)
+    first = WaitForRoom(Told(), ONE_GPU, 600.0)
+    go(first, SCHEDULING, NO_ROOM, SCHEDULING)
+    played.clock.now_s += 30
+    with pytest.raises(UsageError, match="--gpus 1: expected GPUs that the cluster has or may get"):
+        go(first, SCHEDULING, NO_ROOM)
+
+
 def test_without_a_limit_it_waits_on(played: Played) -> None:
     wait = WaitForRoom(Told(), Workers(1, 1, False, 1), None)
     played.clock.now_s += 1e6
@@ -135,14 +159,14 @@ def test_what_the_autoscaler_does_not_have_is_refused_after_a_while(played: Play
     refusal = Refusal("--gpus", 4, one_node=True)
     played.refused = [1, 4]
     refusal.look()
-    played.clock.now_s += 19
+    played.clock.now_s += 29
     refusal.look()
     played.refused = []  # a node was being given back
     refusal.look()
     played.refused = [4]
-    played.clock.now_s += 19
+    played.clock.now_s += 29
     refusal.look()
-    played.clock.now_s += 20
+    played.clock.now_s += 30
     with pytest.raises(UsageError) as caught:
         refusal.look()
     assert str(caught.value) == (
