@@ -4,6 +4,10 @@ set -euo pipefail
 export PATH=$HOME/midas-env/bin:$PATH RAY_AUTH_MODE=token
 config=$HOME/ray_bootstrap_config.yaml
 setting() { python -c 'import json, sys; print(json.load(open(sys.argv[1]))["provider"].get(sys.argv[2]) or sys.argv[3])' "$config" "$1" "${2:-}"; }
+chmod 700 ~/.midas 2>/dev/null || true
+# For midas vast cost on the head.
+sed -i '/^export VAST_URL=/d' ~/.bashrc
+sed -i "1i export VAST_URL=$(setting vast_url https://console.vast.ai)" ~/.bashrc
 data_dir=$(setting data_dir '~/midas-data')
 cd
 if [ "$(setting head)" = rented ]; then # the whole cluster is this machine: nothing more is rented
@@ -15,15 +19,14 @@ trap 'rm -f "$marker"' EXIT
 start() {
     midas up --symbols "" --data-dir "${data_dir/#\~/$HOME}" --dashboard-port "$(setting dashboard_port 8265)" --autoscaling-config "$config"
 }
-# Ray gives its own processes 30 s to start, which a busy machine may need: then once more. 2 is bad input: not again.
-code=0
-start || code=$?
-if [ "$code" = 1 ]; then
+# Ray gives its own processes 30 s to start, which on a busy machine is too little: then once more. 2 is bad input: not again.
+for left in 3 2 1 0; do
+    code=0
+    start || code=$?
+    [ "$code" = 1 ] && [ "$left" != 0 ] || break
     echo "start_head: once more" >&2
-    start
-elif [ "$code" != 0 ]; then
-    exit "$code"
-fi
+done
+[ "$code" = 0 ] || exit "$code"
 
 # The autoscaler gives a sign of life each second. It is a process of its own: without it no node would ever come or go.
 for _ in $(seq 120); do

@@ -5,15 +5,16 @@ import os
 import stat
 import subprocess
 import uuid
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from packaging.version import Version
 
-from midas_ray.cloud.api_key import HEAD_KEY_FILE, read_api_key
+from midas_ray.cloud.api_key import HEAD_KEY_FILE, key_file, read_api_key
 from midas_ray.cloud.cluster_config import RENTED_HEAD, check_cluster, cluster_id
-from midas_ray.cloud.node_state import ROOT
+from midas_ray.cloud.node_state import ROOT, private_folder
 from midas_ray.errors import UsageError
 from midas_ray.ray_token import ensure_token
 
@@ -23,9 +24,10 @@ TOKEN = "~/.ray/auth_token"
 LEAST_RAY = "2.60"
 
 
-def prepared(config: dict[str, Any]) -> dict[str, Any]:
+def prepared(config: dict[str, Any], ask: Callable[[str, str], None] | None = None) -> dict[str, Any]:
     """The configuration of `ray up`, checked and filled in. Raises UsageError or AuthError with one line.
 
+    ask: tries the key at the API's address, and raises VastError where it is refused.
     Nothing is rented, copied or changed when it raises.
     """
     config = copy.deepcopy(config)
@@ -43,10 +45,33 @@ def prepared(config: dict[str, Any]) -> dict[str, Any]:
     }
     config["provider"]["vast_url"] = os.environ.get("VAST_URL") or provider.vast_url
     api_key = read_api_key(Path(HEAD_KEY).expanduser() if provider.on_head else Path("~/.config/vastai/vast_api_key"))
+    if ask is not None:
+        ask(api_key, config["provider"]["vast_url"])
     config["auth"]["ssh_private_key"] = str(key)
     config["file_mounts"] = {**config.get("file_mounts", {}), TOKEN: str(ensure_token())}
     if provider.head != RENTED_HEAD:
         config["file_mounts"][HEAD_KEY] = str(_private_file(identity, "vast_api_key", api_key))
+    return config
+
+
+def for_teardown(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of `ray down`: enough to find this cluster's nodes, whatever else is wrong with the YAML.
+
+    Raises UsageError or AuthError where it cannot be told which cluster it is, or with which key.
+    """
+    config = copy.deepcopy(config)
+    given = config["provider"]
+    config["provider"] = {
+        "type": "external",
+        "module": given["module"],
+        "head": given.get("head", ""),
+        "caps": {"price_per_hour": 1, "nodes": 0, "hours_per_node": 1, "total_per_day": 1},  # nothing is rented
+        "cluster_id": cluster_id(config["cluster_name"], given.get("head", ""), machine_id()),
+        "head_node_type": config["head_node_type"],
+        "vast_url": os.environ.get("VAST_URL") or given.get("vast_url") or "https://console.vast.ai",
+        "data_dir": given.get("data_dir") or "~/midas-data",
+    }
+    read_api_key(key_file())
     return config
 
 
@@ -112,7 +137,7 @@ def check_ssh_key(auth: dict[str, Any]) -> Path:
 
 def _private_file(identity: str, name: str, content: str) -> Path:
     folder = ROOT.expanduser() / identity
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(folder)
     path = folder / name
     if not path.exists() or path.read_text() != content:
         _write_private(path, content)

@@ -78,12 +78,19 @@ class State(msgspec.Struct, kw_only=True):
         return frozenset(int(machine) for machine, until in self.failed_machines.items() if until > now)
 
 
+def private_folder(folder: Path) -> None:
+    """Make a cluster's folder, which nobody else can look into, nor into the two above it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in (folder, folder.parent, folder.parent.parent) if folder.parent == ROOT.expanduser() else (folder,):
+        each.chmod(0o700)
+
+
 class StateFile:
     """nodes.json of one cluster. Safe for threads and processes: each change holds the file's lock."""
 
     def __init__(self, cluster_id: str, root: Path = ROOT) -> None:
         self.folder = root.expanduser() / cluster_id
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self.folder)
         self._path = self.folder / "nodes.json"
 
     def read(self) -> State:

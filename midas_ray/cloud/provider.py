@@ -6,16 +6,11 @@ lets go of nodes by itself.
 """
 
 import atexit
-import copy
-import json
-import logging
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import jsonschema
-import ray.autoscaler
 from ray.autoscaler._private.cli_logger import cli_logger
 from ray.autoscaler.command_runner import CommandRunnerInterface
 from ray.autoscaler.node_launch_exception import NodeLaunchException
@@ -35,18 +30,18 @@ from midas_ray.cloud.client import VastClient
 from midas_ray.cloud.cluster_config import RENTED_HEAD, head_address, parse_node_config, parse_provider
 from midas_ray.cloud.command_runner import HeadRunner, LocalRunner, NodeRunner
 from midas_ray.cloud.errors import NoCreditError
-from midas_ray.cloud.fleet import Fleet, prefix
-from midas_ray.cloud.launch import HEAD_KEY, for_the_head, prepared
+from midas_ray.cloud.fleet import Fleet
+from midas_ray.cloud.launch import HEAD_KEY, for_teardown, for_the_head, prepared
 from midas_ray.cloud.ledger import Ledger
 from midas_ray.cloud.links import Links
 from midas_ray.cloud.mesh import LOOPBACK
 from midas_ray.cloud.money_metrics import MoneyMetrics
 from midas_ray.cloud.node_state import Node, StateFile
 from midas_ray.cloud.publication import publish
+from midas_ray.cloud.ray_command import ask_account, ray_command, refuse, schema_problem, unknown_node, warn
 from midas_ray.cloud.renting import Renter
 from midas_ray.errors import MidasError, UsageError
 
-logging.getLogger("httpx").setLevel(logging.WARNING)  # else the autoscaler's log has a line a call
 HEAD_ID = "head"
 """Ray's id of a head that is not rented."""
 LINK_S = 60.0
@@ -83,25 +78,34 @@ class VastNodeProvider(NodeProvider):
     @staticmethod
     def fillout_available_node_types_resources(cluster_config: dict[str, Any]) -> dict[str, Any]:
         """Nothing to fill in: resources are the YAML's to say. Checks the whole YAML, in one line instead of pages."""
-        problem = _schema_problem(cluster_config)
+        problem = schema_problem(cluster_config)
         if problem is not None:
-            _refuse(problem)
+            warn(problem) if ray_command() == "down" else refuse(problem)
         return cluster_config
 
     @staticmethod
     def bootstrap_config(cluster_config: dict[str, Any]) -> dict[str, Any]:
-        """Checked and filled in; ends the command with one line and exit code 1 where it cannot be."""
+        """Checked and filled in; ends the command with one line and exit code 1 where it cannot be.
+
+        `ray down` goes on: a YAML that became wrong must not keep nodes running.
+        """
         try:
-            return prepared(cluster_config)
+            return prepared(cluster_config, ask_account if ray_command() == "up" else None)
         except MidasError as error:
-            _refuse(str(error))
+            if ray_command() != "down":
+                refuse(str(error))
+            warn(f"{error}; what this cluster rented is destroyed all the same")
+        try:
+            return for_teardown(cluster_config)
+        except MidasError as error:
+            refuse(str(error))
 
     def prepare_for_head_node(self, cluster_config: dict[str, Any]) -> dict[str, Any]:
         """For `ray up`: the account is asked before anything is copied; gives what the head gets."""
         try:
             self._check_account()
         except MidasError as error:
-            _refuse(str(error))
+            refuse(str(error))
         return for_the_head(cluster_config)
 
     def _check_account(self) -> None:
@@ -166,11 +170,11 @@ class VastNodeProvider(NodeProvider):
         try:
             listing = self._fleet.listing(fresh)
         except MidasError as error:
-            _refuse(str(error))
+            refuse(str(error))
         remembered = self._state.read().nodes
         found = {}
         for instance in listing.values():
-            node = remembered.get(str(instance.id)) or _unknown(instance, self.provider.cluster_id)
+            node = remembered.get(str(instance.id)) or unknown_node(instance, self.provider.cluster_id)
             found[str(instance.id)] = node
         return found
 
@@ -276,7 +280,7 @@ class VastNodeProvider(NodeProvider):
             node = self._renter.rent(node_type, parse_node_config(node_type, node_config), tags, head)
         except MidasError as error:
             if not self._on_head:
-                _refuse(str(error))
+                refuse(str(error))
             raise NodeLaunchException(type(error).__name__[:20], str(error), sys.exc_info()) from error
         if not self._on_head:
             self._made_here.add(str(node.instance_id))
@@ -359,36 +363,3 @@ class VastNodeProvider(NodeProvider):
         with self._state.change() as state:
             if node_id in state.nodes:
                 state.nodes[node_id].ready = True
-
-
-def _unknown(instance: Any, cluster_id: str) -> Node:
-    """An instance of this cluster that this machine does not remember."""
-    kind = NODE_KIND_HEAD if instance.label.removeprefix(prefix(cluster_id)).startswith("h") else NODE_KIND_WORKER
-    return Node(
-        instance_id=instance.id,
-        machine_id=instance.machine_id,
-        slot=0,
-        label=instance.label,
-        tags={TAG_RAY_NODE_KIND: kind, TAG_RAY_NODE_STATUS: STATUS_UP_TO_DATE},
-        node_type="",
-        gpu=f"{instance.num_gpus} x {instance.gpu_name}",
-        price_per_hour=instance.dph_total,
-        created=instance.start_date,
-    )
-
-
-def _schema_problem(config: dict[str, Any]) -> str | None:
-    """What Ray's schema has against a configuration, in one line."""
-    path = Path(ray.autoscaler.__file__).with_name("ray-schema.json")
-    validator = jsonschema.Draft7Validator(json.loads(path.read_text()))
-    found = jsonschema.exceptions.best_match(validator.iter_errors(copy.deepcopy(config)))
-    if found is None:
-        return None
-    where = ".".join(map(str, found.absolute_path)) or "top level"
-    return f"cluster.yaml: {where}: {found.message.splitlines()[0][:300]}"
-
-
-def _refuse(line: str) -> NoReturn:
-    """End the command with one line and exit code 1. SystemExit: Ray turns exceptions into warnings here and there."""
-    cli_logger.error("{}", line)
-    sys.exit(1)

@@ -107,6 +107,7 @@ class Renter:
         with self._fleet.state.change() as state:
             state.nodes[str(instance_id)] = node
             state.renting.pop(label, None)
+            state.problems = [line for line in state.problems if not line.startswith(f"{node_type}: ")]
         self._fleet.ledger.rented(node.instance_id, offer, price, label, now, wanted.disk_gb)
         return node
 

@@ -10,7 +10,7 @@ import yaml
 from midas_ray.cloud.cluster_config import check_cluster, cluster_id, head_address, parse_provider
 from midas_ray.cloud.dead_man import ONSTART_LIMIT, onstart
 from midas_ray.cloud.mesh import HEAD_SLOT, WORKER_SLOTS, Ports, forwards
-from midas_ray.cloud.provider import _schema_problem
+from midas_ray.cloud.ray_command import schema_problem
 from midas_ray.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ def config() -> dict[str, Any]:
 def test_shipped_files_are_valid_for_ray(name: str) -> None:
     from ray.autoscaler._private.util import prepare_config
 
-    assert _schema_problem(prepare_config(yaml.safe_load((ROOT / name).read_text()))) is None
+    assert schema_problem(prepare_config(yaml.safe_load((ROOT / name).read_text()))) is None
 
 
 def test_shipped_file_needs_the_heads_address_and_nothing_else() -> None:
@@ -84,7 +84,7 @@ def test_unknown_fields_at_the_top_are_said_in_one_line(config: dict[str, Any]) 
     from ray.autoscaler._private.util import prepare_config
 
     wrong = copy.deepcopy(config) | {"max_wrokers": 3}
-    problem = _schema_problem(prepare_config(wrong))
+    problem = schema_problem(prepare_config(wrong))
     assert problem is not None
     assert "'max_wrokers' was unexpected" in problem
     assert "\n" not in problem
