@@ -1,6 +1,6 @@
 """Scenarios of a cluster in which something goes wrong; the account is empty at the end of each.
 
-All but the first are for running by hand so far: `python -m tests.cluster.outer tests.cluster.failures:the_head_restarts`.
+All but the first are for running by hand: `python -m tests.cluster.outer tests.cluster.failures:the_head_restarts`.
 They have not been seen to pass: on a busy machine Ray's own processes miss the 30 s that Ray gives them.
 """
 
