@@ -75,7 +75,8 @@ def ray_session(settings: RaySettings) -> Iterator[None]:
 def joined_if_named(settings: RaySettings) -> Iterator[bool]:
     """Whether this process is on a Ray inside the block: on that of `ray_address`, or of the job that it runs in.
 
-    For what needs no Ray, but has metrics that only a Ray serves. Raises UsageError as `ray_session`.
+    For what needs no Ray, but has metrics that only a Ray serves; it then ends with that Ray, a minute later at most.
+    Raises UsageError as `ray_session`.
     """
     if not (settings.ray_address or os.environ.get("RAY_ADDRESS")):
         yield False

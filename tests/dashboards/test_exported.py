@@ -89,7 +89,7 @@ class Scraper:
 
 def midas(*arguments: str) -> None:
     run = subprocess.run(
-        [MIDAS, *arguments], capture_output=True, text=True, env=PLAIN_ENVIRONMENT, timeout=300, check=False
+        [MIDAS, *arguments], capture_output=True, text=True, env=PLAIN_ENVIRONMENT, timeout=600, check=False
     )
     assert run.returncode == 0, run.stdout + run.stderr
 
