@@ -30,6 +30,8 @@ from tests.dashboards.promql import Selector, groupings, selectors
 from tests.dataset.synthetic import START_US, synthetic_panel, write_features
 from tests.forecast.live.models import saved, untrained
 
+pytestmark = pytest.mark.unproven
+
 SYMBOL = "btcusdt"
 ONLY_WITH_A_GPU = {"ray_node_gpus_utilization", "ray_node_gram_used", "ray_node_gram_available"}
 ONLY_IN_TROUBLE = {
