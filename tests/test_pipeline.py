@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from midas_ray.cli import main
+from midas_ray.pipeline_record import key_of
 from midas_ray.storage import Storage
 from tests.capture.running import MIDAS
 from tests.dataset.synthetic import synthetic_panel, write_features
@@ -56,8 +57,14 @@ def test_stages_where_their_inputs_changed(nexo_data: Path, tmp_path: Path, caps
     (data / "reports" / "data_quality.html").unlink()
     assert main([*run, "--from", "validate", "--stages", "reconstruct,validate"]) == 0
     assert _states(capsys.readouterr().out) == {"validate": "done"}
-    assert main([*run, "--stages", "train", "--seed", "5"]) == 0
-    assert _states(capsys.readouterr().out) == {"train": "done"}
+
+
+def test_a_stage_depends_on_its_inputs_code_and_settings_but_not_on_where_it_runs() -> None:
+    values = {"seed": 0, "model_dir": "models", "gpus": 0, "data_dir": "data"}
+    key = key_of("inputs", "code", values)
+    assert key == key_of("inputs", "code", {**values, "gpus": 1, "data_dir": "/elsewhere"})
+    others = [("other", "code", values), ("inputs", "other", values), ("inputs", "code", {**values, "seed": 1})]
+    assert len({key, *(key_of(*each) for each in others)}) == 4
 
 
 def test_the_first_failure_ends_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,16 +2,15 @@
 
 import importlib.metadata
 import os
-import re
 import shutil
 from importlib.util import find_spec
-from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from midas_ray import console
 from midas_ray.doctor.finding import Finding
+from midas_ray.pins import CHECKOUT, PINS, read_pins
 
 LEAST_PYTHON = (3, 11)
 LEAST_MEMORY_GB = 4.0
@@ -34,7 +33,8 @@ def check_packages() -> list[Finding]:
     if wrong:
         return [Finding("package", problem, False, advice) for problem in wrong]
     findings = [Finding("packages", f"{len(needed)} requirements met", True)]
-    pins = _pins(Path(__file__).resolve().parents[2] / "constraints.txt")
+    path = CHECKOUT / PINS
+    pins = read_pins(path) if path.is_file() else {}  # an installed package has none
     other = [
         f"{name} {found} (pinned {pin})"
         for name, pin in pins.items()
@@ -59,13 +59,6 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _pins(path: Path) -> dict[str, str]:
-    """Name and version of every `name==version` line; none where the file is absent (an installed package)."""
-    if not path.is_file():
-        return {}
-    return dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)$", path.read_text(), re.MULTILINE))
 
 
 def check_cores(n_cores: int) -> Finding:
