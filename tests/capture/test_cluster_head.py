@@ -1,4 +1,4 @@
-"""The head of a cluster that rents nodes: `midas up --autoscaling-config`, its restarts, and what it knows after them."""
+"""The head of a cluster that rents nodes: `midas up --autoscaling-config`, its restarts, what it knows after them."""
 
 import contextlib
 import json
@@ -180,10 +180,9 @@ def test_no_cluster_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     other.write_text("x: 1\n")
     for path, found in (("nowhere.yaml", "No such file or directory"), (str(other), "no `provider:` in it")):
         assert main([*up, path]) == 2
-        assert (
-            f"--autoscaling-config {path}: expected Ray's cluster YAML, found" in (said := capsys.readouterr().err)
-            and found in said
-        )
+        said = capsys.readouterr().err
+        assert f"--autoscaling-config {path}: expected Ray's cluster YAML, found" in said
+        assert found in said
     assert not (tmp_path / "data").exists()
 
 

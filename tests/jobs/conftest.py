@@ -19,7 +19,7 @@ from tests.capture.running import MIDAS, PLAIN_ENVIRONMENT
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
-LIMIT_S = 300.0
+LIMIT_S = 600.0
 
 
 @dataclass
