@@ -38,6 +38,10 @@ class _PortRunner(SSHCommandRunner):
         self.ssh_user, self.ssh_ip = user, host
         self.ssh_options.arg_dict |= ssh.options(self._known_hosts, name) | {"Port": str(port)}
 
+    def run_rsync_up(self, source: str, target: str, options: dict[str, Any] | None = None) -> None:
+        """As SSHCommandRunner, with the excludes for folders alone."""
+        super().run_rsync_up(source, target, options_of(source, options))
+
     def remote_shell_command_str(self) -> str:
         """What `ray up` prints for a shell on the node."""
         port = self.ssh_options.arg_dict.get("Port", "22")
@@ -101,7 +105,7 @@ class LocalRunner(CommandRunnerInterface):
         if here == there:
             return
         there.parent.mkdir(parents=True, exist_ok=True)
-        excluded = [f"--exclude={name}" for name in (options or {}).get("rsync_exclude") or []]
+        excluded = [f"--exclude={name}" for name in options_of(source, options).get("rsync_exclude") or []]
         slash = "/" if here.is_dir() else ""
         subprocess.run(["rsync", "-a", *excluded, f"{here}{slash}", f"{there}{slash}"], check=True)
 
@@ -201,6 +205,14 @@ def environment(node: Node) -> dict[str, str]:
         "MIDAS_EXPECT_RAY": version("ray"),
         "MIDAS_EXPECT_TORCH": version("torch").split("+")[0],
     }
+
+
+def options_of(source: str, options: dict[str, Any] | None) -> dict[str, Any]:
+    """rsync's options for one entry of file_mounts. A file that is named itself, as the token is, is meant to be copied:
+    rsync's excludes, which keep its like out of folders, would drop it without a word."""
+    if Path(source).expanduser().is_file():
+        return {name: value for name, value in (options or {}).items() if not name.startswith("rsync_")}
+    return options or {}
 
 
 def midas_down(cmd: str | None, data_dir: str) -> str | None:
