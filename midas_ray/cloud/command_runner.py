@@ -208,8 +208,10 @@ def environment(node: Node) -> dict[str, str]:
 
 
 def options_of(source: str, options: dict[str, Any] | None) -> dict[str, Any]:
-    """rsync's options for one entry of file_mounts. A file that is named itself, as the token is, is meant to be copied:
-    rsync's excludes, which keep its like out of folders, would drop it without a word."""
+    """rsync's options for one entry of file_mounts: excludes are for folders.
+
+    A file that is named itself, as the token is, is meant to be copied; rsync would drop it without a word.
+    """
     if Path(source).expanduser().is_file():
         return {name: value for name, value in (options or {}).items() if not name.startswith("rsync_")}
     return options or {}
