@@ -87,7 +87,10 @@ class Link:
         finally:
             connection.kill()
             _, said = connection.communicate()
-        return said.decode(errors="replace").strip()[-500:] or "the connection ended"
+        text = said.decode(errors="replace").strip()
+        if ssh.CHANGED in text:  # at the head of a long warning
+            return ssh.CHANGED
+        return text[-500:] or "the connection ended"
 
     def _hold(self, connection: subprocess.Popen[bytes]) -> None:
         """Send signs of life while the connection, the plan and the autoscaler are there."""

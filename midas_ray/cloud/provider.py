@@ -39,6 +39,7 @@ from midas_ray.cloud.money_metrics import MoneyMetrics
 from midas_ray.cloud.node_state import Node, StateFile
 from midas_ray.cloud.publication import publish
 from midas_ray.cloud.ray_command import ask_account, ray_command, refuse, schema_problem, unknown_node, warn
+from midas_ray.cloud.ray_nodes import Obituaries
 from midas_ray.cloud.renting import Renter
 from midas_ray.errors import MidasError, UsageError
 
@@ -68,6 +69,7 @@ class VastNodeProvider(NodeProvider):
         self._fleet = Fleet(self.provider, client, self._state, self._ledger)
         self._renter = Renter(self._fleet, self.provider.ssh_public_key)
         self._metrics = MoneyMetrics()
+        self._obituaries = Obituaries()
         self._links = Links(self._state.folder, self.provider.ssh_private_key, self.provider.ssh_user)
         if not self._on_head:
             self._made_here: set[str] = set()
@@ -159,6 +161,7 @@ class VastNodeProvider(NodeProvider):
                 elif self._links.changed_host_key(node_id):
                     self._fleet.let_go(node_id, "it shows another host key than at the first contact", exclude=True)
         self._links.drop_others(set(nodes))
+        self._obituaries.tell(frozenset(nodes))
         self._metrics.export(publish(self._fleet, self._links))
         return nodes
 

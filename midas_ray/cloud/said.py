@@ -3,32 +3,20 @@
 Imports next to nothing, as trainings read it. `publication` makes it.
 """
 
-import functools
 import json
-import sys
 from typing import Any
 
 from ray.experimental import internal_kv
+
+from midas_ray.cloud.ray_nodes import control_store
 
 KV_KEY = b"vast_status"
 KV_NAMESPACE = b"midas"
 
 
-@functools.cache
-def _autoscalers_store() -> Any | None:
-    """Ray's key store, in the autoscaler's process, which is told where it is; None elsewhere."""
-    flag = "--gcs-address="
-    address = next((word.removeprefix(flag) for word in sys.argv if word.startswith(flag)), None)
-    if address is None:
-        return None
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
-
-    return GcsClient(address=address)
-
-
 def tell(status: bytes) -> None:
     """Write it (JSON), from the autoscaler's process; does nothing elsewhere."""
-    store = _autoscalers_store()
+    store = control_store()
     if store is not None:
         store.internal_kv_put(KV_KEY, status, True, KV_NAMESPACE)
 
