@@ -6,12 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from benchmarks.cluster_collectors import load_server, midas, symbols_of
 from benchmarks.cluster_tasks import list_scheduled_s, naps
-
-pytestmark = pytest.mark.unproven
 
 REPOSITORY = Path(__file__).parents[2]
 

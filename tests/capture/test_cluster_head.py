@@ -141,7 +141,6 @@ def _sid(entry: Path) -> int | None:
         return None
 
 
-@pytest.mark.unproven
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds a head's processes in /proc")
 def test_a_cluster_survives_its_head(head: Head) -> None:
     asked = ["--symbols", "btcusdt", "--autoscaling-config", str(head.config)]

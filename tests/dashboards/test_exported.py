@@ -30,8 +30,6 @@ from tests.dashboards.promql import Selector, groupings, selectors
 from tests.dataset.synthetic import START_US, synthetic_panel, write_features
 from tests.forecast.live.models import saved, untrained
 
-pytestmark = pytest.mark.unproven
-
 SYMBOL = "btcusdt"
 ONLY_WITH_A_GPU = {"ray_node_gpus_utilization", "ray_node_gram_used", "ray_node_gram_available"}
 ONLY_IN_TROUBLE = {
@@ -83,6 +81,13 @@ class Scraper:
         while names - self.labels.keys() and time.monotonic() < end_s:
             time.sleep(0.5)
         return names - self.labels.keys()
+
+    def wait_for_value(self, name: str, label: str, value: str, timeout_s: float) -> None:
+        """Until a series carries it. Raises AssertionError."""
+        end_s = time.monotonic() + timeout_s
+        while value not in self.values[name, label]:
+            assert time.monotonic() < end_s, f"{name}: expected {label}={value}, found {self.values[name, label]}"
+            time.sleep(0.5)
 
     def close(self) -> None:
         self._stop.set()
@@ -141,9 +146,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraper]:
             write_model(root / "models")
             midas("forecast", "--detach", *data, "--model-dir", str(root / "models"), "--symbols", SYMBOL)
             train(root / "made-up", address)
-            for stage in ("reconstruct", "features"):
-                midas(stage, *data, "--ray-address", address)
+            midas("reconstruct", *data, "--ray-address", address)
+            midas("features", *data, "--ray-address", address, "--time-bucket-ms", "1000")
             scraper.wait_for(ASKED - ONLY_WITH_A_GPU - ONLY_IN_TROUBLE, 90.0)
+            scraper.wait_for_value("ray_midas_newest_row_s", "table", "features", 30.0)
         yield scraper
 
 

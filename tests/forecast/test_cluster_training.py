@@ -25,8 +25,6 @@ from tests.faults.test_training_kill import (
 from tests.forecast.machines import ADDRESS, Machines, machines, wait_for
 from tests.forecast.planted import planted_panel
 
-pytestmark = pytest.mark.unproven
-
 ENOUGH_S = 420.0
 ON_GPU = {"ray_address": ADDRESS, "gpus": 1, "wait_for_gpus": f"{ENOUGH_S:g}s"}
 FAKE = "--fake-gpus"

@@ -91,7 +91,6 @@ def test_a_stopped_collector_job_takes_its_collectors_off(cluster: Cluster, exch
     assert json.loads((cluster.data_dir / ".midas" / "collectors.json").read_text())["groups"] == {}
 
 
-@pytest.mark.unproven
 def test_a_stopped_training_says_how_to_go_on(cluster: Cluster) -> None:
     write_features(Storage(str(cluster.data_dir)), synthetic_panel(400))
     flags = [*SMALL, "--epochs", "1000", "--patience", "1000", "--batch-size", "16"]
