@@ -21,10 +21,12 @@ UP_S, JOB_S, DOWN_S = 240.0, 420.0, 120.0
 class Launched:
     """A laptop (this namespace's home), a head that is a server of the user's, and the fake account."""
 
-    def __init__(self, rig: Rig, head: Machine, changes: dict[str, Any] | None = None) -> None:
-        """changes: of cluster.yaml, by dotted path."""
+    def __init__(
+        self, rig: Rig, head: Machine, changes: dict[str, Any] | None = None, folder: str = "checkout"
+    ) -> None:
+        """changes: of cluster.yaml, by dotted path. folder: the checkout's, in the laptop's home."""
         self.rig, self.head = rig, head
-        self.checkout = Path.home() / "checkout"
+        self.checkout = Path.home() / folder
         self._copy(changes or {})
         self._forward: subprocess.Popen[bytes] | None = None
 

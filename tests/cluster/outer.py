@@ -63,4 +63,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == [INSIDE]:
         _run_inside(sys.argv[2], sys.argv[3:])
     else:
-        print(json.dumps(inside(sys.argv[1], *map(json.loads, sys.argv[2:]), timeout_s=600.0)))
+        print(json.dumps(inside(sys.argv[1], *map(json.loads, sys.argv[2:]), timeout_s=3600.0)))
