@@ -1,6 +1,7 @@
 """Scenarios of a cluster in which something goes wrong; the account is empty at the end of each.
 
-By hand, with an API that is down for ten minutes: `python -m tests.cluster.outer tests.cluster.failures:faults_in_a_row 600`.
+By hand, with an API that is down for ten minutes:
+`python -m tests.cluster.outer tests.cluster.failures:faults_in_a_row 600`.
 """
 
 import subprocess
