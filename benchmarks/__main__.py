@@ -23,7 +23,7 @@ from midas_ray.code_version import code_version
 
 BENCHMARKS = (
     *("simulate", "market", "reconstruct", "peer", "scale", "features", "live", "paper", "training", "capture"),
-    *("submit", "cluster"),
+    *("submit", "cluster", "renting"),
 )
 TAKE_FULL = ("scale",)
 PACKAGES = (
