@@ -87,7 +87,8 @@ def a_node_dies_in_a_training() -> dict[str, Any]:
 
 def faults_in_a_row(api_down_s: float) -> dict[str, Any]:
     """One cluster and one thing after the other, as each costs a minute; what each gave, by its name."""
-    with cluster(DELAYS, {"idle_timeout_minutes": 0.2}) as (place, laptop, data):
+    one_node = {"max_workers": 1, "available_node_types.gpu.max_workers": 1}  # or a training may move to another
+    with cluster(DELAYS, {"idle_timeout_minutes": 0.2} | one_node) as (place, laptop, data):
         put(place, laptop, "hold.py", HOLD)
         laptop.on_head("python ~/hold.py begin", timeout_s=240)
         return {
@@ -139,7 +140,7 @@ def the_disk_of_a_node_is_full(place: Rig, laptop: Launched, data: str) -> dict[
     machine = place.machines.of_instance(node)
     for folder in (None, Path("/tmp")):
         faults.fill_disk(machine, folder)
-    wait_for("the job's end", lambda: "FAILED" in laptop.on_head(JOBS), 240)
+    wait_for("the job's end", lambda: "JobStatus.RUNNING" not in laptop.on_head(JOBS), 240)
     log = laptop.on_head(f"cat {JOB_LOG}")
     kept = laptop.on_head(f"ls {data}/models/latest 2>/dev/null || true")
     laptop.wait_live(0, 240)
@@ -148,7 +149,7 @@ def the_disk_of_a_node_is_full(place: Rig, laptop: Launched, data: str) -> dict[
 
 def two_clusters(place: Rig, laptop: Launched) -> dict[str, Any]:
     """Another cluster on the account: `ray down` of the first leaves its node, which goes on working."""
-    other = Launched(place, place.server("other"), {"cluster_name": "other"}, "other-checkout")
+    other = Launched(place, place.server("other"), {"cluster_name": "other"}, folder="other-checkout")
     assert other.up().returncode == 0
     nodes = []
     for each in (laptop, other):
@@ -186,7 +187,7 @@ def put(place: Rig, laptop: Launched, name: str, text: str) -> None:
 
 
 START = "bash ~/midas/cluster/start_head.sh"
-JOBS = "ray job list --address http://127.0.0.1:8265 2>&1"
+JOBS = "ray job list --address http://127.0.0.1:8265 2>&1 | grep submission_id"
 JOB_LOG = "/tmp/ray-midas-*/session_latest/logs/job-driver-raysubmit*.log"
 
 

@@ -15,42 +15,55 @@ from tests.cluster.rig import Rig, wait_for
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD_PORT = 18265
+CLUSTER = "cluster.yaml"
 UP_S, JOB_S, DOWN_S = 240.0, 420.0, 120.0
+
+
+def _copy_checkout(to: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    subprocess.run(["rsync", "-a", "--from0", "--files-from=-", f"{ROOT}/", str(to)], input=tracked, check=True)
+
+
+def _change(path: Path, changes: dict[str, Any]) -> None:
+    content = yaml.safe_load(path.read_text())
+    for dotted, value in changes.items():
+        *parents, last = dotted.split(".")
+        section = content
+        for name in parents:
+            section = section[name]
+        section[last] = value
+    path.write_text(yaml.safe_dump(content))
 
 
 class Launched:
     """A laptop (this namespace's home), a head that is a server of the user's, and the fake account."""
 
     def __init__(
-        self, rig: Rig, head: Machine, changes: dict[str, Any] | None = None, folder: str = "checkout"
+        self,
+        rig: Rig,
+        head: Machine,
+        changes: dict[str, Any] | None = None,
+        *,
+        folder: str = "checkout",
+        yaml_file: str = CLUSTER,
     ) -> None:
-        """changes: of cluster.yaml, by dotted path. folder: the checkout's, in the laptop's home."""
-        self.rig, self.head = rig, head
+        """changes: of the YAML, by dotted path. folder: the checkout's, in the laptop's home."""
+        self.rig, self.head, self._yaml = rig, head, yaml_file
         self.checkout = Path.home() / folder
-        self._copy(changes or {})
+        _copy_checkout(self.checkout)
+        small = self._small() if yaml_file == CLUSTER else {}
+        _change(self.checkout / yaml_file, small | (changes or {}))
         self._forward: subprocess.Popen[bytes] | None = None
 
-    def _copy(self, changes: dict[str, Any]) -> None:
-        tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-        subprocess.run(
-            ["rsync", "-a", "--from0", "--files-from=-", f"{ROOT}/", str(self.checkout)], input=tracked, check=True
-        )
-        path = self.checkout / "cluster.yaml"
-        content = yaml.safe_load(path.read_text())
-        small = {
+    def _small(self) -> dict[str, Any]:
+        """For machines as small as these, and a test's patience."""
+        return {
             "provider.head": f"root@{self.head.host}:{self.head.port}",
             "idle_timeout_minutes": 0.1,
             "available_node_types.head.resources": {"CPU": 1},
             "available_node_types.gpu.resources": {"CPU": 0, "GPU": 1},
             "available_node_types.gpu.node_config.min_cpu_cores": 1,
         }
-        for dotted, value in (small | changes).items():
-            *parents, last = dotted.split(".")
-            section = content
-            for name in parents:
-                section = section[name]
-            section[last] = value
-        path.write_text(yaml.safe_dump(content))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -80,10 +93,10 @@ class Launched:
         return done
 
     def up(self, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return self.run("ray", "up", "-y", "cluster.yaml", *flags, timeout_s=UP_S, **environment)
+        return self.run("ray", "up", "-y", self._yaml, *flags, timeout_s=UP_S, **environment)
 
     def down(self) -> subprocess.CompletedProcess[str]:
-        return self.run("ray", "down", "-y", "cluster.yaml", timeout_s=DOWN_S)
+        return self.run("ray", "down", "-y", self._yaml, timeout_s=DOWN_S)
 
     def on_head(self, command: str, timeout_s: float = 120.0) -> str:
         """What a command says on the head, in a login shell."""
