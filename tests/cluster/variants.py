@@ -69,8 +69,10 @@ def on_premises() -> dict[str, Any]:
         changes = {"provider.head_ip": head.host, "provider.worker_ips": [worker.host], "auth.ssh_user": "root"}
         laptop = Launched(place, head, changes | {"max_workers": 1}, yaml_file=ON_PREMISES)
         try:
+            laptop.run("ray", "get-auth-token", "--generate", timeout_s=60)
             up = laptop.up()
             put(place, laptop, "everywhere.py", EVERYWHERE)
+            assert up.returncode == 0
             wait_for("both nodes at work", lambda: _at_work(place, head) == 2, 240)
             laptop.forward_dashboard()
             job = laptop.submit("jobs/validate.py", "--help")
