@@ -17,6 +17,21 @@ LOCAL_HEAD = "localhost"
 RENTED_HEAD = "rented"
 PLACEHOLDER = "HEAD-ADDRESS"
 """What stands in cluster.yaml until somebody fills it in."""
+NEEDED = (
+    "cluster_name",
+    "max_workers",
+    "available_node_types",
+    "head_node_type",
+    "cluster_synced_files",
+    "initialization_commands",
+    "setup_commands",
+    "head_setup_commands",
+    "worker_setup_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+)
+"""Lines at the top level without which Ray ends in a traceback, or no node ever joins. Some of them Ray reads before
+it asks anything of ours: those `midas doctor` alone can name."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
 _ADDRESS = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>[^@:\s]+)(?::(?P<port>\d{1,5}))?")
 
@@ -155,8 +170,27 @@ def cluster_id(cluster_name: str, head: str, machine: str) -> str:
     return f"{cluster_name}-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
 
 
+def check_top_level(config: dict[str, Any]) -> None:
+    """What Ray has no default for, and what it checks in a traceback of its own. Raises UsageError with one line."""
+    for name in NEEDED:
+        if config.get(name) is None:
+            raise UsageError(
+                f"cluster.yaml: {name}: expected at the top level, found none; take the line from MIDAS's cluster.yaml"
+            )
+    types, head_type = config["available_node_types"], config["head_node_type"]
+    if head_type not in types:
+        raise UsageError(f"cluster.yaml: head_node_type: expected one of {', '.join(types)}, found {head_type}")
+    least = sum(each.get("min_workers", 0) for each in types.values())
+    if least > config["max_workers"]:
+        raise UsageError(
+            f"cluster.yaml: max_workers: expected at least the min_workers of all node types ({least}), found "
+            f"{config['max_workers']}"
+        )
+
+
 def check_cluster(config: dict[str, Any]) -> Provider:
     """Check a whole cluster configuration, as far as Ray's own schema does not. Raises UsageError with one line."""
+    check_top_level(config)
     provider = parse_provider(config["provider"])
     head_type = config["head_node_type"]
     for name, node_type in config["available_node_types"].items():
@@ -171,7 +205,7 @@ def check_cluster(config: dict[str, Any]) -> Provider:
             continue
         wanted = parse_node_config(name, node_type["node_config"])
         _check_resources(name, node_type.get("resources", {}), wanted)
-    most = config.get("max_workers", 0)
+    most = config["max_workers"]
     if most > provider.caps.nodes:
         raise UsageError(
             f"cluster.yaml: max_workers: expected at most provider.caps.nodes ({provider.caps.nodes}), found {most}"

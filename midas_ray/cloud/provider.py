@@ -38,7 +38,15 @@ from midas_ray.cloud.mesh import LOOPBACK
 from midas_ray.cloud.money_metrics import MoneyMetrics
 from midas_ray.cloud.node_state import Node, StateFile
 from midas_ray.cloud.publication import publish
-from midas_ray.cloud.ray_command import ask_account, ray_command, refuse, schema_problem, unknown_node, warn
+from midas_ray.cloud.ray_command import (
+    ask_account,
+    least_config,
+    ray_command,
+    refuse,
+    schema_problem,
+    unknown_node,
+    warn,
+)
 from midas_ray.cloud.ray_nodes import Obituaries
 from midas_ray.cloud.renting import Renter
 from midas_ray.errors import MidasError, UsageError
@@ -79,11 +87,17 @@ class VastNodeProvider(NodeProvider):
 
     @staticmethod
     def fillout_available_node_types_resources(cluster_config: dict[str, Any]) -> dict[str, Any]:
-        """Nothing to fill in: resources are the YAML's to say. Checks the whole YAML, in one line instead of pages."""
+        """Nothing to fill in: resources are the YAML's to say. Checks the whole YAML, in one line instead of pages.
+
+        `ray down` goes on with what it needs of it.
+        """
         problem = schema_problem(cluster_config)
-        if problem is not None:
-            warn(problem) if ray_command() == "down" else refuse(problem)
-        return cluster_config
+        if problem is None:
+            return cluster_config
+        if ray_command() != "down":
+            refuse(problem)
+        warn(f"{problem}; what this cluster rented is destroyed all the same")
+        return least_config(cluster_config)
 
     @staticmethod
     def bootstrap_config(cluster_config: dict[str, Any]) -> dict[str, Any]:
