@@ -779,6 +779,10 @@ class VastUrlSettings(MidasSettings):
 class Vast(VastUrlSettings, FlagSettings):
     """Rented GPUs: offers that fit, what is and was spent, and a fake Vast.ai to try things out on.
 
+    midas vast offers   what can be rented now, cheapest first; changes nothing
+    midas vast cost     what runs and costs now, what was spent, what each job cost; changes nothing
+    midas vast fake     serve a Vast.ai without an account, until Ctrl-C; nothing costs anything
+
     The account's key is VAST_API_KEY, or the file ~/.config/vastai/vast_api_key of Vast.ai's own CLI (mode 0600).
     """
 
@@ -807,7 +811,7 @@ class Vast(VastUrlSettings, FlagSettings):
         }
     )
 
-    action: CliPositionalArg[Literal["offers", "cost", "fake"]] = Field(description="what to do")
+    action: CliPositionalArg[Literal["offers", "cost", "fake"]] = Field(description="offers, cost or fake: see above")
     gpu_names: Words = Field((), description="offers: GPU models, such as 'RTX 4090,RTX_3090'; empty = any")
     num_gpus: int = Field(1, ge=0, le=8, description="offers: GPUs of the instance, 0 = any number")
     min_gpu_ram_gb: float = Field(0.0, ge=0, description="offers: least VRAM of each GPU, GB")
