@@ -257,9 +257,11 @@ def _node_of(instance: Instance, now: float) -> Node:
     )
 
 
-def note(state: State, line: str) -> None:
+def note(state: State, line: str, logged: bool = True) -> None:
+    """Keep what went wrong. logged: whether the log is to say it as well."""
     if not state.problems or state.problems[-1] != line:
-        log.warning("%s", line)
+        if logged:
+            log.warning("%s", line)
         state.problems = [*state.problems, line][-MOST_PROBLEMS:]
 
 

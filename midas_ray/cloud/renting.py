@@ -41,7 +41,8 @@ class Renter:
                 return self._rent(node_type, wanted, tags, head)
             except VastError as error:
                 with self._fleet.state.change() as state:
-                    note(state, f"{node_type}: {error}")
+                    # `ray up` ends with this line itself: its log, on the same terminal, need not say it, too.
+                    note(state, f"{node_type}: {error}", logged=self._provider.on_head)
                 raise
 
     def _rent(self, node_type: str, wanted: NodeConfig, tags: dict[str, str], head: bool) -> Node:
