@@ -10,7 +10,7 @@ import msgspec
 
 from midas_ray.cloud.fleet import Fleet
 from midas_ray.cloud.links import Links
-from midas_ray.cloud.node_state import Node
+from midas_ray.cloud.node_state import STATUS, Node
 from midas_ray.cloud.said import tell
 from midas_ray.cloud.spending import spent
 
@@ -19,7 +19,7 @@ def publish(fleet: Fleet, links: Links) -> dict[str, Any]:
     """Write it, and give it. See `status`."""
     told = status(fleet, links)
     said = msgspec.json.encode(told)
-    path = fleet.state.folder / "status.json"
+    path = fleet.state.folder / STATUS
     temporary = path.with_suffix(f".tmp-{os.getpid()}")
     temporary.write_bytes(said)
     temporary.replace(path)
