@@ -1,6 +1,7 @@
 """cluster/THREATS.md says what the code does: what a rented node is sent, ports, places and times."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,15 @@ def test_a_rented_node_is_sent_the_checkout_and_the_token_and_no_key(
     kept = [Path(laptop["file_mounts"][HEAD_KEY]), token]
     assert [path.stat().st_mode & 0o777 for path in kept] == [0o600, 0o600]
     assert kept[0].parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_no_file_is_read_as_code() -> None:
+    assert "one that holds code is refused" in TEXT
+    unpickles = ("weights_only=False", "pickle.load", "joblib.load", "read_pickle", "allow_pickle=True")
+    for path in (ROOT / "midas_ray").rglob("*.py"):
+        content = path.read_text()
+        assert [word for word in unpickles if word in content] == [], path
+        assert [call for call in re.findall(r"torch\.load\(.*", content) if "weights_only=True" not in call] == [], path
 
 
 def test_numbers_and_places_are_the_codes() -> None:
