@@ -26,6 +26,7 @@ from midas_ray.errors import UsageError
 from midas_ray.setting_values import (
     DEFAULT_QUANTILES,
     FORECASTERS,
+    MAX_DOLLARS_PER_GB,
     PIPELINE_STAGES,
     RETENTION_TABLES,
     ArchiveKinds,
@@ -799,6 +800,7 @@ class Vast(VastUrlSettings, FlagSettings):
             "min_cuda",
             "disk_gb",
             "max_price_per_hour",
+            "max_dollars_per_gb",
             "market",
             "regions",
             "verified",
@@ -823,6 +825,7 @@ class Vast(VastUrlSettings, FlagSettings):
     min_cuda: float = Field(0.0, ge=0, description="offers: least CUDA version of the driver, such as 12.6")
     disk_gb: float = Field(40.0, ge=8, description="offers: disk rented with it, GB, part of the price")
     max_price_per_hour: float | None = Field(None, gt=0, description="offers: most $ an hour; empty = no cap")
+    max_dollars_per_gb: float = Field(MAX_DOLLARS_PER_GB, ge=0, description="offers: most $ a GB received or sent")
     market: Literal["on-demand", "bid"] = Field("on-demand", description="offers: on-demand, or bid (can be outbid)")
     regions: Words = Field((), description="offers: countries (US,DE) or places (Texas); empty = anywhere")
     verified: bool = Field(True, description="offers: only hosts that Vast.ai verified")

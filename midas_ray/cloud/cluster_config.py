@@ -11,6 +11,7 @@ import msgspec
 
 from midas_ray.cloud.mesh import MOST_WORKERS, WORKER_PORTS
 from midas_ray.errors import UsageError
+from midas_ray.setting_values import MAX_DOLLARS_PER_GB
 
 MODULE = "midas_ray.cloud.provider.VastNodeProvider"
 LOCAL_HEAD = "localhost"
@@ -105,6 +106,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     disk_gb: float = 40.0
     max_price_per_hour: float | None = None
     """Below the cluster's cap; null = that."""
+    max_dollars_per_gb: float = MAX_DOLLARS_PER_GB
+    """Of traffic, received or sent. No other cap counts it: the account pays for what is moved."""
     market: Literal["on-demand", "bid"] = "on-demand"
     bid_factor: float = 1.2
     """A bid is the offer's least bid times this, and never above the cap."""
@@ -117,6 +120,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             raise ValueError(f"num_gpus: expected 0 to 8, found {self.num_gpus}")
         if not 0 <= self.min_reliability <= 1:
             raise ValueError(f"min_reliability: expected 0 to 1, found {self.min_reliability}")
+        if not self.max_dollars_per_gb >= 0:
+            raise ValueError(f"max_dollars_per_gb: expected 0 or more, found {self.max_dollars_per_gb}")
         if self.bid_factor < 1:
             raise ValueError(f"bid_factor: expected 1 or more, found {self.bid_factor}")
 

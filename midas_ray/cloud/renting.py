@@ -125,6 +125,7 @@ def query_of(wanted: NodeConfig, cap: float, excluded: frozenset[int]) -> OfferQ
         min_cuda=wanted.min_cuda,
         disk_gb=wanted.disk_gb,
         max_price_per_hour=_most(wanted, cap),
+        max_dollars_per_gb=wanted.max_dollars_per_gb,
         market=wanted.market,
         regions=tuple(wanted.regions),
         verified=wanted.verified,

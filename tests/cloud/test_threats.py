@@ -14,6 +14,7 @@ from midas_ray.cloud.launch import HEAD_KEY, TOKEN, for_the_head, prepared
 from midas_ray.cloud.link import ALIVE_S
 from midas_ray.cloud.links import alias
 from midas_ray.cloud.mesh import HEAD_SLOT, WORKER_SLOTS, Ports
+from midas_ray.setting_values import MAX_DOLLARS_PER_GB
 from tests.doctor.test_access import ssh_key
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +67,7 @@ def test_numbers_and_places_are_the_codes() -> None:
         f"`{HEAD_KEY}`",
         f"`{TOKEN}`",
         f"`dead_man_minutes` ({minutes:.0f})",
+        f"`max_dollars_per_gb`, ${MAX_DOLLARS_PER_GB:g}",
         f"silent for {ALIVE_S / 60:.0f} minutes",
         f"`{alias(0).replace('0', 'ID')}`",
     ):
