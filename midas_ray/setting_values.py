@@ -158,6 +158,8 @@ def _check_whole(value: tuple[int, ...]) -> tuple[int, ...]:
     return value
 
 
+MAX_DOLLARS_PER_GB = 0.02
+"""Most that a rented node's traffic may cost by default, $ a GB each way: $20 a TB."""
 PIPELINE_STAGES = ("reconstruct", "features", "validate", "train", "backtest")
 """In the order in which they follow one another."""
 

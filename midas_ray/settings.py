@@ -26,6 +26,7 @@ from midas_ray.errors import UsageError
 from midas_ray.setting_values import (
     DEFAULT_QUANTILES,
     FORECASTERS,
+    MAX_DOLLARS_PER_GB,
     PIPELINE_STAGES,
     RETENTION_TABLES,
     ArchiveKinds,
@@ -779,6 +780,10 @@ class VastUrlSettings(MidasSettings):
 class Vast(VastUrlSettings, FlagSettings):
     """Rented GPUs: offers that fit, what is and was spent, and a fake Vast.ai to try things out on.
 
+    midas vast offers   what can be rented now, cheapest first; changes nothing
+    midas vast cost     what runs and costs now, what was spent, what each job cost; changes nothing
+    midas vast fake     serve a Vast.ai without an account, until Ctrl-C; nothing costs anything
+
     The account's key is VAST_API_KEY, or the file ~/.config/vastai/vast_api_key of Vast.ai's own CLI (mode 0600).
     """
 
@@ -795,6 +800,7 @@ class Vast(VastUrlSettings, FlagSettings):
             "min_cuda",
             "disk_gb",
             "max_price_per_hour",
+            "max_dollars_per_gb",
             "market",
             "regions",
             "verified",
@@ -807,7 +813,7 @@ class Vast(VastUrlSettings, FlagSettings):
         }
     )
 
-    action: CliPositionalArg[Literal["offers", "cost", "fake"]] = Field(description="what to do")
+    action: CliPositionalArg[Literal["offers", "cost", "fake"]] = Field(description="offers, cost or fake: see above")
     gpu_names: Words = Field((), description="offers: GPU models, such as 'RTX 4090,RTX_3090'; empty = any")
     num_gpus: int = Field(1, ge=0, le=8, description="offers: GPUs of the instance, 0 = any number")
     min_gpu_ram_gb: float = Field(0.0, ge=0, description="offers: least VRAM of each GPU, GB")
@@ -819,6 +825,7 @@ class Vast(VastUrlSettings, FlagSettings):
     min_cuda: float = Field(0.0, ge=0, description="offers: least CUDA version of the driver, such as 12.6")
     disk_gb: float = Field(40.0, ge=8, description="offers: disk rented with it, GB, part of the price")
     max_price_per_hour: float | None = Field(None, gt=0, description="offers: most $ an hour; empty = no cap")
+    max_dollars_per_gb: float = Field(MAX_DOLLARS_PER_GB, ge=0, description="offers: most $ a GB received or sent")
     market: Literal["on-demand", "bid"] = Field("on-demand", description="offers: on-demand, or bid (can be outbid)")
     regions: Words = Field((), description="offers: countries (US,DE) or places (Texas); empty = anywhere")
     verified: bool = Field(True, description="offers: only hosts that Vast.ai verified")

@@ -15,6 +15,7 @@ from midas_ray.capture.layout import check_layout
 from midas_ray.capture.session import check_start, local_root
 from midas_ray.capture.status_table import DONE, healths_of, print_status
 from midas_ray.capture.upload import seal_abandoned, upload_rest, waiting
+from midas_ray.cloud.left_running import rented_nodes_line
 from midas_ray.errors import UsageError
 from midas_ray.setting_values import top_count
 from midas_ray.settings import Collect, Down, JobPlaces, Status, Up, parse_settings
@@ -71,6 +72,8 @@ def down(settings: Down) -> int:
         failed = _stop_collectors(head) if head_node.is_running(head) else 0
         head_node.stop_head(root, head)
     console.out.print(f"stopped the head node of {root}")
+    if head.autoscaling is not None and (line := rented_nodes_line(head.autoscaling.config)):
+        console.out.print(line, markup=False)
     symbols = read_plan(root).symbols
     if symbols:
         console.out.print(f"midas up starts again: {', '.join(symbols)}")

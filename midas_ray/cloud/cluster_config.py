@@ -11,12 +11,28 @@ import msgspec
 
 from midas_ray.cloud.mesh import MOST_WORKERS, WORKER_PORTS
 from midas_ray.errors import UsageError
+from midas_ray.setting_values import MAX_DOLLARS_PER_GB
 
 MODULE = "midas_ray.cloud.provider.VastNodeProvider"
 LOCAL_HEAD = "localhost"
 RENTED_HEAD = "rented"
 PLACEHOLDER = "HEAD-ADDRESS"
 """What stands in cluster.yaml until somebody fills it in."""
+NEEDED = (
+    "cluster_name",
+    "max_workers",
+    "available_node_types",
+    "head_node_type",
+    "cluster_synced_files",
+    "initialization_commands",
+    "setup_commands",
+    "head_setup_commands",
+    "worker_setup_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+)
+"""Lines at the top level without which Ray ends in a traceback, or no node ever joins. Some of them Ray reads before
+it asks anything of ours: those `midas doctor` alone can name."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,23}")
 _ADDRESS = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>[^@:\s]+)(?::(?P<port>\d{1,5}))?")
 
@@ -90,6 +106,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     disk_gb: float = 40.0
     max_price_per_hour: float | None = None
     """Below the cluster's cap; null = that."""
+    max_dollars_per_gb: float = MAX_DOLLARS_PER_GB
+    """Of traffic, received or sent. No other cap counts it: the account pays for what is moved."""
     market: Literal["on-demand", "bid"] = "on-demand"
     bid_factor: float = 1.2
     """A bid is the offer's least bid times this, and never above the cap."""
@@ -102,6 +120,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             raise ValueError(f"num_gpus: expected 0 to 8, found {self.num_gpus}")
         if not 0 <= self.min_reliability <= 1:
             raise ValueError(f"min_reliability: expected 0 to 1, found {self.min_reliability}")
+        if not self.max_dollars_per_gb >= 0:
+            raise ValueError(f"max_dollars_per_gb: expected 0 or more, found {self.max_dollars_per_gb}")
         if self.bid_factor < 1:
             raise ValueError(f"bid_factor: expected 1 or more, found {self.bid_factor}")
 
@@ -155,8 +175,27 @@ def cluster_id(cluster_name: str, head: str, machine: str) -> str:
     return f"{cluster_name}-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
 
 
+def check_top_level(config: dict[str, Any]) -> None:
+    """What Ray has no default for, and what it checks in a traceback of its own. Raises UsageError with one line."""
+    for name in NEEDED:
+        if config.get(name) is None:
+            raise UsageError(
+                f"cluster.yaml: {name}: expected at the top level, found none; take the line from MIDAS's cluster.yaml"
+            )
+    types, head_type = config["available_node_types"], config["head_node_type"]
+    if head_type not in types:
+        raise UsageError(f"cluster.yaml: head_node_type: expected one of {', '.join(types)}, found {head_type}")
+    least = sum(each.get("min_workers", 0) for each in types.values())
+    if least > config["max_workers"]:
+        raise UsageError(
+            f"cluster.yaml: max_workers: expected at least the min_workers of all node types ({least}), found "
+            f"{config['max_workers']}"
+        )
+
+
 def check_cluster(config: dict[str, Any]) -> Provider:
     """Check a whole cluster configuration, as far as Ray's own schema does not. Raises UsageError with one line."""
+    check_top_level(config)
     provider = parse_provider(config["provider"])
     head_type = config["head_node_type"]
     for name, node_type in config["available_node_types"].items():
@@ -171,7 +210,7 @@ def check_cluster(config: dict[str, Any]) -> Provider:
             continue
         wanted = parse_node_config(name, node_type["node_config"])
         _check_resources(name, node_type.get("resources", {}), wanted)
-    most = config.get("max_workers", 0)
+    most = config["max_workers"]
     if most > provider.caps.nodes:
         raise UsageError(
             f"cluster.yaml: max_workers: expected at most provider.caps.nodes ({provider.caps.nodes}), found {most}"

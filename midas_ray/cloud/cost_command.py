@@ -10,7 +10,7 @@ from midas_ray.cloud.api_key import key_file, read_api_key
 from midas_ray.cloud.client import VastClient
 from midas_ray.cloud.cost_tables import ON_THE_HEAD, print_costs
 from midas_ray.cloud.costs import Cluster, Costs, add_jobs, clusters, put_together
-from midas_ray.cloud.node_state import ROOT
+from midas_ray.cloud.node_state import ROOT, STATUS
 from midas_ray.cloud.ray_jobs import RayUnreachableError, jobs_beside_head
 from midas_ray.settings import Vast
 
@@ -44,6 +44,9 @@ def _dashboard() -> str:
 def _ask_jobs(costs: Costs, known: list[Cluster], dashboard: str) -> None:
     """Add what each job cost, or why that is not known."""
     polled = [(cluster.polled, cluster) for cluster in known if cluster.polled is not None]
+    if not polled and any(ROOT.expanduser().glob(f"*/{STATUS}")):
+        costs.jobs, costs.idle = [], 0.0  # a head that never rented anything
+        return
     if not polled:
         costs.jobs_unknown = f"expected the ledger of a head on this machine, found none; {ON_THE_HEAD}"
         return

@@ -11,6 +11,7 @@ import msgspec
 from midas_ray.cloud.jobs_cost import JobTime, split
 from midas_ray.cloud.ledger import NAME, Ledger
 from midas_ray.cloud.messages import Account, Instance
+from midas_ray.cloud.node_state import STATUS
 from midas_ray.cloud.ray_jobs import RayJob
 from midas_ray.cloud.spending import Interval, day_begin, differences, fold, month_begin, spent
 
@@ -95,7 +96,7 @@ def clusters(root: Path, listed: Iterable[Instance], now: float) -> list[Cluster
         own = [instance for instance in listed if cluster_of(instance) == cluster_id]
         missing = differences(ledger.intervals(), own, ledger.seen(), now, DEAD_MAN_S)
         intervals = fold([*ledger.records(), *missing])
-        said = path.parent / "status.json"
+        said = path.parent / STATUS
         polled = said.stat().st_mtime if said.exists() else None
         found.append(Cluster(id=cluster_id, intervals=intervals, polled=polled))
     return found

@@ -9,9 +9,11 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from midas_ray.cloud.budget import Rented, day_is_spent, overdue
 from midas_ray.cloud.client import VastClient
-from midas_ray.cloud.cluster_config import RENTED_HEAD, Provider
+from midas_ray.cloud.cluster_config import RENTED_HEAD, Caps, Provider
 from midas_ray.cloud.errors import VastError
 from midas_ray.cloud.ledger import Ledger
 from midas_ray.cloud.messages import Instance
@@ -52,7 +54,6 @@ class Fleet:
     ) -> None:
         self.provider, self.client, self.state, self.ledger, self._clock = provider, client, state, ledger, clock
         self._prefix = prefix(provider.cluster_id)
-        self._caps = provider.caps
         self._lock = threading.RLock()
         self._listing: dict[int, Instance] = {}
         self._listed_at: float | None = None
@@ -61,6 +62,17 @@ class Fleet:
         self._looked_at = -LOOK_S
         self.answered_at: float | None = None
         """When the API last answered a listing."""
+
+    @property
+    def caps(self) -> Caps:
+        """As they are now."""
+        return self.provider.caps
+
+    def take_up(self, caps: Caps) -> None:
+        """Go by these from now on. What runs keeps its own timer, of the hours_per_node it was rented with."""
+        if caps != self.caps:
+            log.info("other caps: %s", caps)
+            self.provider = msgspec.structs.replace(self.provider, caps=caps)
 
     def now(self) -> float:
         """Unix seconds."""
@@ -179,12 +191,12 @@ class Fleet:
         """The caps, on what runs."""
         rented = self.rented(state)
         spent = self.ledger.spent_on_day(now)
-        late = set(overdue(self._caps, rented, now))
+        late = set(overdue(self.caps, rented, now))
         for node in list(state.nodes.values()):
             if node.instance_id in late:
-                self._let_go(state, node, f"its {self._caps.hours_per_node:g} hours are over", now)
-            elif day_is_spent(self._caps, spent):
-                self._let_go(state, node, f"the day's {self._caps.total_per_day:g} dollars are spent", now)
+                self._let_go(state, node, f"its {self.caps.hours_per_node:g} hours are over", now)
+            elif day_is_spent(self.caps, spent):
+                self._let_go(state, node, f"the day's {self.caps.total_per_day:g} dollars are spent", now)
 
     def rented(self, state: State) -> list[Rented]:
         """What costs money now."""
@@ -257,9 +269,11 @@ def _node_of(instance: Instance, now: float) -> Node:
     )
 
 
-def note(state: State, line: str) -> None:
+def note(state: State, line: str, logged: bool = True) -> None:
+    """Keep what went wrong. logged: whether the log is to say it as well."""
     if not state.problems or state.problems[-1] != line:
-        log.warning("%s", line)
+        if logged:
+            log.warning("%s", line)
         state.problems = [*state.problems, line][-MOST_PROBLEMS:]
 
 

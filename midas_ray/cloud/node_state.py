@@ -15,6 +15,8 @@ import msgspec
 from midas_ray.cloud.errors import VastError
 
 ROOT = Path("~/.midas/clusters")
+STATUS = "status.json"
+"""What a cluster's head says of its nodes, in the cluster's folder: see `publication`. Only a head writes it."""
 EXCLUDED_S = 86400.0
 """How long a machine that failed is left out."""
 

@@ -36,6 +36,8 @@ class OfferQuery:
     """Disk to rent with it, GB; it is part of the price."""
     max_price_per_hour: float | None = None
     """Cap on `Offer.dph_total`, $; None = no cap."""
+    max_dollars_per_gb: float | None = None
+    """Cap on `Offer.inet_down_cost` and `Offer.inet_up_cost`; None = no cap."""
     market: Market = "on-demand"
     regions: tuple[str, ...] = ()
     """ISO 3166 countries (`US`) or places as hosts spell them (`Texas`); empty = anywhere."""
@@ -94,6 +96,16 @@ def _raised_cap(offer: Offer, query: OfferQuery) -> str:
     return f"the price cap raised from ${query.max_price_per_hour:g} to ${_up(offer.dph_total)} an hour"
 
 
+def _traffic_under_cap(offer: Offer, query: OfferQuery) -> bool:
+    cap = query.max_dollars_per_gb
+    return cap is None or (offer.inet_down_cost <= cap and offer.inet_up_cost <= cap)
+
+
+def _raised_traffic_cap(offer: Offer, query: OfferQuery) -> str:
+    dearest = max(offer.inet_down_cost, offer.inet_up_cost)
+    return f"max_dollars_per_gb raised from {query.max_dollars_per_gb:g} to {_up(dearest)} (traffic)"
+
+
 def _up(price: float) -> str:
     """A cap that lets `price` through, in tenths of a cent."""
     return f"{-(-price * 1000 // 1) / 1000:.3f}"
@@ -110,6 +122,7 @@ CONDITIONS = (
     _least("min_cpu_ram_gb", lambda offer: offer.cpu_ram_mb / 1024),
     _least("disk_gb", lambda offer: offer.disk_gb),
     _Condition("max_price_per_hour", _under_cap, _raised_cap),
+    _Condition("max_dollars_per_gb", _traffic_under_cap, _raised_traffic_cap),
     _Condition("regions", _in_region, lambda o, _: f"the region {o.geolocation or 'unknown'} let in"),
     _Condition("verified", lambda o, q: o.verified or not q.verified, lambda *_: "verified off"),
     _least("min_cuda", lambda offer: offer.cuda_max_good),
@@ -159,6 +172,8 @@ def to_search(query: OfferQuery) -> dict[str, Any]:
         body["gpu_name"] = {"in": [" ".join(name.replace("_", " ").split()) for name in query.gpu_names]}
     if query.max_price_per_hour is not None:
         body["dph_total"] = {"lte": query.max_price_per_hour}
+    if query.max_dollars_per_gb is not None:
+        body |= {name: {"lte": query.max_dollars_per_gb} for name in ("inet_down_cost", "inet_up_cost")}
     if query.regions and all(len(region) == 2 for region in query.regions):
         body["geolocation"] = {"in": [region.upper() for region in query.regions]}
     if query.verified:

@@ -30,7 +30,8 @@ from midas_ray.cloud.client import VastClient
 from midas_ray.cloud.cluster_config import RENTED_HEAD, head_address, parse_node_config, parse_provider
 from midas_ray.cloud.command_runner import HeadRunner, LocalRunner, NodeRunner
 from midas_ray.cloud.errors import NoCreditError
-from midas_ray.cloud.fleet import Fleet
+from midas_ray.cloud.fleet import Fleet, note
+from midas_ray.cloud.head_config import HeadConfig
 from midas_ray.cloud.launch import HEAD_KEY, for_teardown, for_the_head, prepared
 from midas_ray.cloud.ledger import Ledger
 from midas_ray.cloud.links import Links
@@ -38,7 +39,15 @@ from midas_ray.cloud.mesh import LOOPBACK
 from midas_ray.cloud.money_metrics import MoneyMetrics
 from midas_ray.cloud.node_state import Node, StateFile
 from midas_ray.cloud.publication import publish
-from midas_ray.cloud.ray_command import ask_account, ray_command, refuse, schema_problem, unknown_node, warn
+from midas_ray.cloud.ray_command import (
+    ask_account,
+    least_config,
+    ray_command,
+    refuse,
+    schema_problem,
+    unknown_node,
+    warn,
+)
 from midas_ray.cloud.ray_nodes import Obituaries
 from midas_ray.cloud.renting import Renter
 from midas_ray.errors import MidasError, UsageError
@@ -68,6 +77,7 @@ class VastNodeProvider(NodeProvider):
         self._ledger = Ledger(self._state.folder)
         self._fleet = Fleet(self.provider, client, self._state, self._ledger)
         self._renter = Renter(self._fleet, self.provider.ssh_public_key)
+        self._config = HeadConfig(self.provider.cluster_id)
         self._metrics = MoneyMetrics()
         self._obituaries = Obituaries()
         self._links = Links(self._state.folder, self.provider.ssh_private_key, self.provider.ssh_user)
@@ -79,11 +89,17 @@ class VastNodeProvider(NodeProvider):
 
     @staticmethod
     def fillout_available_node_types_resources(cluster_config: dict[str, Any]) -> dict[str, Any]:
-        """Nothing to fill in: resources are the YAML's to say. Checks the whole YAML, in one line instead of pages."""
+        """Nothing to fill in: resources are the YAML's to say. Checks the whole YAML, in one line instead of pages.
+
+        `ray down` goes on with what it needs of it.
+        """
         problem = schema_problem(cluster_config)
-        if problem is not None:
-            warn(problem) if ray_command() == "down" else refuse(problem)
-        return cluster_config
+        if problem is None:
+            return cluster_config
+        if ray_command() != "down":
+            refuse(problem)
+        warn(f"{problem}; what this cluster rented is destroyed all the same")
+        return least_config(cluster_config)
 
     @staticmethod
     def bootstrap_config(cluster_config: dict[str, Any]) -> dict[str, Any]:
@@ -148,10 +164,11 @@ class VastNodeProvider(NodeProvider):
 
     def _turn(self) -> dict[str, Node]:
         """One turn of the head: see `Fleet.poll`; then the links."""
+        self._take_up_caps()
         try:
             nodes = self._fleet.poll()
         except MidasError:
-            self._metrics.export(publish(self._fleet, self._links))  # how long the API has not answered is seen
+            self._publish()  # how long the API has not answered is seen
             raise
         for node_id, node in nodes.items():
             if node.ready:
@@ -162,8 +179,21 @@ class VastNodeProvider(NodeProvider):
                     self._fleet.let_go(node_id, "it shows another host key than at the first contact", exclude=True)
         self._links.drop_others(set(nodes))
         self._obituaries.tell(frozenset(nodes))
-        self._metrics.export(publish(self._fleet, self._links))
+        self._publish()
         return nodes
+
+    def _take_up_caps(self) -> None:
+        """Caps change while everything goes on; where their file is wrong, those before it stand, and that is said."""
+        try:
+            self._config.look()
+        except MidasError as error:
+            with self._state.change() as state:
+                note(state, str(error))
+        if self._config.caps is not None:
+            self._fleet.take_up(self._config.caps)
+
+    def _publish(self) -> None:
+        self._metrics.export(publish(self._fleet, self._links, self._config.gpus_of_largest))
 
     def _listed(self, fresh: bool) -> dict[str, Node]:
         """For the laptop: what carries this cluster's label, with the tags that are remembered here.

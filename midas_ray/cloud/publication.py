@@ -10,16 +10,16 @@ import msgspec
 
 from midas_ray.cloud.fleet import Fleet
 from midas_ray.cloud.links import Links
-from midas_ray.cloud.node_state import Node
+from midas_ray.cloud.node_state import STATUS, Node
 from midas_ray.cloud.said import tell
 from midas_ray.cloud.spending import spent
 
 
-def publish(fleet: Fleet, links: Links) -> dict[str, Any]:
-    """Write it, and give it. See `status`."""
-    told = status(fleet, links)
+def publish(fleet: Fleet, links: Links, gpus_of_largest: int | None) -> dict[str, Any]:
+    """Write it, and give it. See `status`. gpus_of_largest: of the node type that has most."""
+    told = status(fleet, links) | {"gpus_of_largest_type": gpus_of_largest}
     said = msgspec.json.encode(told)
-    path = fleet.state.folder / "status.json"
+    path = fleet.state.folder / STATUS
     temporary = path.with_suffix(f".tmp-{os.getpid()}")
     temporary.write_bytes(said)
     temporary.replace(path)
@@ -29,7 +29,7 @@ def publish(fleet: Fleet, links: Links) -> dict[str, Any]:
 
 def status(fleet: Fleet, links: Links) -> dict[str, Any]:
     """Nodes with their state and steps, what was wrong last, money of the day; times are Unix seconds."""
-    state, now, caps = fleet.state.read(), fleet.now(), fleet.provider.caps
+    state, now, caps = fleet.state.read(), fleet.now(), fleet.caps
     intervals = fleet.ledger.intervals()
     nodes = [_row(node, links) for node in state.nodes.values()]
     nodes += [_row(end.node, links) | {"state": "ending", "why": end.why} for end in state.ending.values()]

@@ -27,7 +27,7 @@ class Renter:
 
     def __init__(self, fleet: Fleet, public_key: str) -> None:
         self._public_key = public_key
-        self._fleet, self._provider, self._caps = fleet, fleet.provider, fleet.provider.caps
+        self._fleet, self._provider = fleet, fleet.provider
         self._one = threading.Lock()
         self._nothing_until: dict[str, tuple[float, str]] = {}
 
@@ -41,7 +41,8 @@ class Renter:
                 return self._rent(node_type, wanted, tags, head)
             except VastError as error:
                 with self._fleet.state.change() as state:
-                    note(state, f"{node_type}: {error}")
+                    # `ray up` ends with this line itself: its log, on the same terminal, need not say it, too.
+                    note(state, f"{node_type}: {error}", logged=self._provider.on_head)
                 raise
 
     def _rent(self, node_type: str, wanted: NodeConfig, tags: dict[str, str], head: bool) -> Node:
@@ -49,9 +50,11 @@ class Renter:
         if time.monotonic() < until:
             raise NoOfferError(said)
         state = self._fleet.state.read()
-        if len(state.nodes) + len(state.ending) >= self._caps.nodes:
-            raise BudgetError(f"caps.nodes: {self._caps.nodes} are rented already; raise it in cluster.yaml, or wait")
-        query = query_of(wanted, self._caps.price_per_hour, state.excluded(self._fleet.now()))
+        if len(state.nodes) + len(state.ending) >= self._fleet.caps.nodes:
+            raise BudgetError(
+                f"caps.nodes: {self._fleet.caps.nodes} are rented already; raise it in cluster.yaml, or wait"
+            )
+        query = query_of(wanted, self._fleet.caps.price_per_hour, state.excluded(self._fleet.now()))
         fitting = rank(self._fleet.client.search(query), query)
         if not fitting:
             others = [offer for wider in relaxations(query) for offer in self._fleet.client.search(wider)]
@@ -67,15 +70,15 @@ class Renter:
 
     def _create(self, offer: Offer, node_type: str, wanted: NodeConfig, tags: dict[str, str], head: bool) -> Node:
         now = self._fleet.now()
-        price, bid = price_of(offer, wanted, _most(wanted, self._caps.price_per_hour))
+        price, bid = price_of(offer, wanted, _most(wanted, self._fleet.caps.price_per_hour))
         with self._fleet.state.change() as state:
-            check_rent(self._caps, price, self._fleet.rented(state), self._fleet.ledger.spent_on_day(now), now)
+            check_rent(self._fleet.caps, price, self._fleet.rented(state), self._fleet.ledger.spent_on_day(now), now)
             slot = state.free_slot(WORKER_SLOTS)
             if slot is None:
                 raise BudgetError(f"expected at most {len(WORKER_SLOTS)} nodes, found all places taken; wait for one")
             label = f"{prefix(self._provider.cluster_id)}{'h' if head else 'w'}{slot}/{secrets.token_hex(4)}"
             state.renting[label] = now
-        life_s, silence_s = 3600 * self._caps.hours_per_node, 60 * self._provider.dead_man_minutes
+        life_s, silence_s = 3600 * self._fleet.caps.hours_per_node, 60 * self._provider.dead_man_minutes
         try:
             instance_id = self._fleet.client.create(
                 offer.id,
@@ -124,6 +127,7 @@ def query_of(wanted: NodeConfig, cap: float, excluded: frozenset[int]) -> OfferQ
         min_cuda=wanted.min_cuda,
         disk_gb=wanted.disk_gb,
         max_price_per_hour=_most(wanted, cap),
+        max_dollars_per_gb=wanted.max_dollars_per_gb,
         market=wanted.market,
         regions=tuple(wanted.regions),
         verified=wanted.verified,

@@ -33,6 +33,12 @@ def last_problem() -> str:
     return str(problems[-1])
 
 
+def gpus_of_largest_type() -> int | None:
+    """GPUs of the node type of cluster.yaml that has most; None where this cluster rents nothing."""
+    found = status().get("gpus_of_largest_type")
+    return None if found is None else int(found)
+
+
 def newest_node() -> str:
     """The node that was rented last, and how long each step took until it was set up, from when it was asked for.
 

@@ -52,6 +52,7 @@ def query_of(values: Vast) -> OfferQuery:
         min_cuda=values.min_cuda,
         disk_gb=values.disk_gb,
         max_price_per_hour=values.max_price_per_hour,
+        max_dollars_per_gb=values.max_dollars_per_gb,
         market=values.market,
         regions=values.regions,
         verified=values.verified,
@@ -80,7 +81,7 @@ def _offers(values: Vast) -> int:
 def _table(offers: list[Offer]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("GPU", no_wrap=True)
-    for name in ("VRAM", "$/h", "reliability", "down", "up", "$/GB down", "cores", "CUDA"):
+    for name in ("VRAM", "$/h", "reliability", "down", "up", "$/GB down/up", "cores", "CUDA"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("region", "machine"):
         table.add_column(name, no_wrap=True)
@@ -92,7 +93,7 @@ def _table(offers: list[Offer]) -> Table:
             f"{100 * offer.reliability:.2f} %",
             f"{offer.inet_down_mbps:.0f} Mbit/s",
             f"{offer.inet_up_mbps:.0f} Mbit/s",
-            f"{offer.inet_down_cost:.3f}",
+            f"{offer.inet_down_cost:.3f}/{offer.inet_up_cost:.3f}",
             f"{offer.cpu_cores:.0f}",
             f"{offer.cuda_max_good:.1f}",
             offer.geolocation or "-",

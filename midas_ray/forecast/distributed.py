@@ -16,11 +16,12 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from midas_ray import console
 from midas_ray.errors import MemoryLimitError, MidasError, WorkerError
 from midas_ray.forecast.board import open_board
+from midas_ray.forecast.checkpoint_file import CHECKPOINT_FILE, read_checkpoint, weights_of
 from midas_ray.forecast.checkpoints import Checkpoints
 from midas_ray.forecast.nodes import ask_for_gpus
 from midas_ray.forecast.quiet_trainer import QuietTrainer
 from midas_ray.forecast.scheduling import CheckDevices, NodeNews, WaitForRoom, set_environment
-from midas_ray.forecast.train_worker import CHECKPOINT_FILE, WEIGHTS, train_loop
+from midas_ray.forecast.train_worker import train_loop
 from midas_ray.forecast.training_progress import Report
 from midas_ray.forecast.training_set import Schedule, TrainingSet
 from midas_ray.forecast.workers import Workers
@@ -73,8 +74,9 @@ def train_with_ray(
 
     The workers need no disk of the command's machine. Raises TooFewRowsError or UsageError where some worker would have
     no window, DataError where the loss does not stay finite, MemoryLimitError, NodeError where a node that was waited
-    for does not come or its GPU cannot be used, StorageError where a checkpoint cannot be written, WorkerError where
-    workers die more than `max_restarts` times. Nodes that are taken away with notice (spot) do not count.
+    for does not come or its GPU cannot be used, StorageError where a checkpoint cannot be written, CorruptFileError
+    where one that comes back holds anything but data, WorkerError where workers die more than `max_restarts` times.
+    Nodes that are taken away with notice (spot) do not count.
     """
     Schedule.of(training.network, len(training.train), workers.most)
     news, asked = NodeNews(workers, settings.wait_for_gpus), None
@@ -94,8 +96,7 @@ def train_with_ray(
         raise failure
     best = Checkpoint(result.get_best_checkpoint("val_loss", "min").path, checkpoints.storage.fs)
     with best.as_directory() as folder:
-        stored = torch.load(Path(folder) / CHECKPOINT_FILE, map_location="cpu", weights_only=False)["state_dict"]
-    return {name.removeprefix(WEIGHTS): value for name, value in stored.items() if name.startswith(WEIGHTS)}
+        return weights_of(read_checkpoint(Path(folder) / CHECKPOINT_FILE))
 
 
 def _trainer(

@@ -55,6 +55,14 @@ def ask_for_gpus(count: int, one_node: bool) -> PlacementGroup:
     return placement_group([{"GPU": 1}] * count, strategy="STRICT_PACK" if one_node else "PACK")
 
 
+def largest_text() -> str:
+    """How many GPUs a node may have: as cluster.yaml says where this cluster rents, else of what there is."""
+    of_type = said.gpus_of_largest_type()
+    if of_type is None:
+        return f"the largest node there is has {gpus_text(room_now().gpus_of_largest)}"
+    return f"the largest node type in cluster.yaml has {gpus_text(of_type)}"
+
+
 class Refusal:
     """Notices that the autoscaler has no nodes for what was asked of it."""
 
@@ -74,8 +82,7 @@ class Refusal:
             where = " on one node" if self._one_node else ""
             raise UsageError(
                 f"{self._flag} {self._count}: expected GPUs that the cluster has or may get{where}, found no node type "
-                f"for so many (the largest node there is has {gpus_text(room_now().gpus_of_largest)}); lower it, or 0 "
-                "for the CPU"
+                f"for so many ({largest_text()}); lower it, or 0 for the CPU"
             )
 
     def _said(self) -> bool:

@@ -18,6 +18,7 @@ from ray.train import Checkpoint
 from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment, prepare_trainer
 
 from midas_ray.errors import MidasError, StorageError
+from midas_ray.forecast.checkpoint_file import CHECKPOINT_FILE, read_checkpoint
 from midas_ray.forecast.device import accelerator
 from midas_ray.forecast.fitting import prepared, quiet_lightning, trainer_options
 from midas_ray.forecast.memory import out_of_memory_explained
@@ -25,12 +26,7 @@ from midas_ray.forecast.metrics import TrainingMetrics
 from midas_ray.forecast.training_progress import TrainingProgress
 from midas_ray.forecast.training_set import Schedule, TrainingSet, loaders, new_module, sampler_of
 
-CHECKPOINT_FILE = "checkpoint.ckpt"
 PIECE_BYTES = 32 * 2**20
-WEIGHTS = "network."
-"""Prefix of the network's weights in a checkpoint."""
-
-
 _STAYS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 """What a disk says that workers would hear again after a restart."""
 
@@ -141,10 +137,10 @@ def _train(config: dict[str, Any]) -> None:
         )
         resume, epochs_done = None, 0
         if (checkpoint := ray.train.get_checkpoint()) is not None:
-            resume = str(Path(stack.enter_context(checkpoint.as_directory())) / CHECKPOINT_FILE)
-            epochs_done = torch.load(resume, map_location="cpu", weights_only=False)["epoch"] + 1
+            resume = Path(stack.enter_context(checkpoint.as_directory())) / CHECKPOINT_FILE
+            epochs_done = read_checkpoint(resume)["epoch"] + 1
         if rank == 0:
             board.begin.remote(epochs_done, world)
         with out_of_memory_explained(training, str(trainer.strategy.root_device), world):
             module = prepared(new_module(training), trainer, training.network)
-            trainer.fit(module, *loaders(training, sampler, rank, world), ckpt_path=resume, weights_only=False)
+            trainer.fit(module, *loaders(training, sampler, rank, world), ckpt_path=resume, weights_only=True)

@@ -55,6 +55,11 @@ def test_shipped_file_needs_the_heads_address_and_nothing_else() -> None:
             r"gpu\.node_config: object contains unknown field `gpu`",
         ),
         ("available_node_types.gpu.node_config.num_gpus", 9, "num_gpus: expected 0 to 8, found 9"),
+        (
+            "available_node_types.gpu.node_config.max_dollars_per_gb",
+            -1,
+            "max_dollars_per_gb: expected 0 or more, found -1",
+        ),
         ("available_node_types.gpu.node_config.market", "spot", "invalid enum value 'spot'"),
         ("available_node_types.gpu.resources", {"CPU": 8, "GPU": 2}, r"GPU: expected node_config\.num_gpus"),
         ("available_node_types.gpu.resources", {"CPU": 64}, "CPU: expected 1 to 40"),

@@ -102,6 +102,17 @@ def test_nothing_rented_and_nothing_spent(home: Path, capsys: pytest.CaptureFixt
     assert list(home.glob(".midas/*")) == []
 
 
+def test_on_a_head_that_never_rented_anything_jobs_cost_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger_of(home, "midas-1")
+    assert main(["vast", "cost"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("nothing is rented\nspent     $0.0000 today")
+    assert out.endswith("\n0 jobs on rented nodes cost $0.0000; without a job, $0.0000\n")
+    assert "ray exec" not in out
+    costs = told(capsys)
+    assert (costs["jobs"], costs["idle"], costs["jobs_unknown"]) == ([], 0.0, None)
+
+
 def test_what_runs_with_others_apart_and_what_was_spent(
     home: Path, fake: FakeHandle, vast: VastClient, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -122,7 +122,9 @@ def test_an_api_that_is_down_is_asked_again(fake: FakeHandle, tmp_path: Path) ->
     fake.steer(failures=[{"what": "503", "call": "destroy", "times": 1}])
     with _node(fake, mine, tmp_path, life_s=1, silence_s=0):
         assert _wait_until_gone(fake, mine)
-    assert [call["status"] for call in fake.calls("destroy")] == [503, 200]
+    # It goes on asking until its machine ends; by then its key is of no use.
+    first, second, *rest = [call["status"] for call in fake.calls("destroy")]
+    assert (first, second, set(rest) - {401}) == (503, 200, set())
 
 
 def test_the_key_is_in_no_process_list(fake: FakeHandle, tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ class Head:
 
     def __init__(self, account: AccountInMemory, root: Path, cluster_id: str = "midas-1", **changes: Any) -> None:
         self.account, self._root = account, root
+        given = {"on_head": True, **changes}
         self._provider = Provider(
-            type="external", module="m", head="me@head", cluster_id=cluster_id, on_head=True, caps=CAPS, **changes
+            type="external", module="m", head="me@head", cluster_id=cluster_id, caps=CAPS, **given
         )
         self.restart()
 
@@ -157,6 +158,18 @@ def test_no_rent_beyond_a_cap(head: Head) -> None:
     with pytest.raises(NoOfferError):
         head.rent(NodeConfig(image="image", max_price_per_hour=0.1))
     assert head.account.created == 3
+
+
+@pytest.mark.parametrize("on_head", [True, False])
+def test_what_keeps_a_node_from_being_rented_is_said_once(
+    account: AccountInMemory, tmp_path: Path, caplog: pytest.LogCaptureFixture, on_head: bool
+) -> None:
+    """By the head's log; by `ray up` itself, which ends with the line that is raised."""
+    machine = Head(account, tmp_path, on_head=on_head)
+    with pytest.raises(NoOfferError) as caught:
+        machine.rent(NodeConfig(image="image", max_price_per_hour=0.1))
+    assert machine.why() == f"gpu: {caught.value}"
+    assert [record.getMessage() for record in caplog.records] == ([machine.why()] if on_head else [])
 
 
 def test_an_api_that_is_down_for_ten_minutes_changes_nothing(head: Head) -> None:

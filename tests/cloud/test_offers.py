@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from midas_ray.cloud.cluster_config import NodeConfig
 from midas_ray.cloud.fake.catalogue import catalogue
 from midas_ray.cloud.fake.search import search
 from midas_ray.cloud.messages import Offer, read
 from midas_ray.cloud.offers import OfferQuery, rank, relaxations, to_search, why_none
+from midas_ray.cloud.renting import query_of
 
 CATALOGUE = catalogue()
 GPUS = ("RTX 3060", "RTX 3090", "RTX 4090", "A100 SXM4", "H100 SXM")
@@ -25,6 +27,7 @@ QUERIES = st.builds(
     min_cpu_cores=st.floats(0, 64),
     disk_gb=st.floats(8, 900),
     max_price_per_hour=st.none() | st.floats(0.05, 5),
+    max_dollars_per_gb=st.none() | st.sampled_from([0.0, 0.002, 0.01, 0.02]),
     market=st.sampled_from(["on-demand", "bid"]),
     regions=st.lists(st.sampled_from(["US", "SE", "JP", "Texas", "Quebec"]), max_size=2).map(tuple),
     verified=st.booleans(),
@@ -53,11 +56,15 @@ OFFER = Offer(
     min_bid=0.2,
     inet_down_mbps=900,
     geolocation="Texas, US",
+    inet_down_cost=0.02,
+    inet_up_cost=0.02,
     verified=True,
     direct_port_count=100,
     cuda_max_good=12.8,
 )
-QUERY = OfferQuery(gpu_names=("RTX_4090",), min_reliability=0.99, max_price_per_hour=0.5, regions=("US",))
+QUERY = OfferQuery(
+    gpu_names=("RTX_4090",), min_reliability=0.99, max_price_per_hour=0.5, regions=("US",), max_dollars_per_gb=0.02
+)
 
 
 def changed(**fields: Any) -> Offer:
@@ -106,6 +113,10 @@ def test_where_none_fits_one_line_names_an_offer_of_the_relaxed_searches(query: 
         {"direct_port_count": 0},
         {"disk_gb": 39.0},
         {"rentable": False},
+        {"inet_down_cost": 5.0},
+        {"inet_up_cost": 5.0},
+        {"inet_down_cost": float("nan")},
+        {"inet_up_cost": float("nan")},
     ],
 )
 def test_the_server_is_not_trusted(fields: dict[str, Any]) -> None:
@@ -133,6 +144,21 @@ def test_the_cap_is_named_with_the_price_that_gets_through() -> None:
     assert rank([changed(dph_total=0.6234)], replace(QUERY, max_price_per_hour=0.624))
 
 
+def test_the_price_of_traffic_is_named_with_what_lets_the_offer_in() -> None:
+    line = why_none([changed(inet_up_cost=5.0, dph_total=0.01)], QUERY)
+    assert line == (
+        "no offer fits; the cheapest that would: 1 x RTX 4090 (24 GB, Texas, US) at $0.010/h with max_dollars_per_gb "
+        "raised from 0.02 to 5.000 (traffic)"
+    )
+
+
+def test_a_node_type_caps_the_price_of_traffic_without_being_told_to() -> None:
+    query = query_of(NodeConfig(image="image"), 1.0, frozenset())
+    assert rank([OFFER, changed(id=2, inet_down_cost=0.021, dph_total=0.01)], query) == [OFFER]
+    free = query_of(NodeConfig(image="image", max_dollars_per_gb=0), 1.0, frozenset())
+    assert rank([OFFER], free) == []
+
+
 def test_the_gpu_asked_for_comes_before_a_cheaper_other_one() -> None:
     others = [changed(id=2, gpu_name="RTX 3060", dph_total=0.07), changed(id=3, reliability=0.97, dph_total=0.3)]
     line = why_none(others, QUERY)
@@ -155,6 +181,7 @@ def test_what_the_api_is_asked() -> None:
     assert body["num_gpus"] == {"eq": 1}
     assert body["dph_total"] == {"lte": 0.5}
     assert body["geolocation"] == {"in": ["US"]}
+    assert body["inet_down_cost"] == body["inet_up_cost"] == {"lte": 0.02}
     assert body["machine_id"] == {"notin": [3, 9]}
     assert body["gpu_ram"]["gte"] == pytest.approx(22609.92)
     assert (body["type"], body["allocated_storage"]) == ("ondemand", 40.0)

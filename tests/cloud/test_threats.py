@@ -1,6 +1,7 @@
 """cluster/THREATS.md says what the code does: what a rented node is sent, ports, places and times."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from midas_ray.cloud.launch import HEAD_KEY, TOKEN, for_the_head, prepared
 from midas_ray.cloud.link import ALIVE_S
 from midas_ray.cloud.links import alias
 from midas_ray.cloud.mesh import HEAD_SLOT, WORKER_SLOTS, Ports
+from midas_ray.setting_values import MAX_DOLLARS_PER_GB
 from tests.doctor.test_access import ssh_key
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +45,15 @@ def test_a_rented_node_is_sent_the_checkout_and_the_token_and_no_key(
     assert kept[0].parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_no_file_is_read_as_code() -> None:
+    assert "one that holds code is refused" in TEXT
+    unpickles = ("weights_only=False", "pickle.load", "joblib.load", "read_pickle", "allow_pickle=True")
+    for path in (ROOT / "midas_ray").rglob("*.py"):
+        content = path.read_text()
+        assert [word for word in unpickles if word in content] == [], path
+        assert [call for call in re.findall(r"torch\.load\(.*", content) if "weights_only=True" not in call] == [], path
+
+
 def test_numbers_and_places_are_the_codes() -> None:
     head, first, last = Ports(HEAD_SLOT), Ports(WORKER_SLOTS[0]), Ports(WORKER_SLOTS[-1])
     section = yaml.safe_load((ROOT / "cluster" / "one-instance.yaml").read_text())["provider"]
@@ -56,6 +67,7 @@ def test_numbers_and_places_are_the_codes() -> None:
         f"`{HEAD_KEY}`",
         f"`{TOKEN}`",
         f"`dead_man_minutes` ({minutes:.0f})",
+        f"`max_dollars_per_gb`, ${MAX_DOLLARS_PER_GB:g}",
         f"silent for {ALIVE_S / 60:.0f} minutes",
         f"`{alias(0).replace('0', 'ID')}`",
     ):

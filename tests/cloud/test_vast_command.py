@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from midas_ray.cli import main
 from midas_ray.cloud.client import VastClient
 from midas_ray.cloud.fake import FakeHandle
+from midas_ray.settings import Vast
 
 
 @pytest.fixture
@@ -26,6 +28,15 @@ def account(fake: FakeHandle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 def run(*argv: str) -> int:
     return main(["vast", *argv])
+
+
+def test_help_lists_the_actions(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        run("--help")
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    for action in get_args(Vast.__annotations__["action"].__args__[0]):
+        assert re.search(rf"^midas vast {action}  +\S.*$", out, re.MULTILINE), action
 
 
 def test_a_table_cheapest_first(account: FakeHandle, capsys: pytest.CaptureFixture[str]) -> None:

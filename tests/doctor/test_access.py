@@ -158,3 +158,14 @@ def test_no_secret_is_printed(
     said = capsys.readouterr()
     assert "the key is accepted" in said.out
     assert [text for text in secrets if text in said.out + said.err] == []
+
+
+def test_a_line_without_which_ray_ends_in_a_traceback_is_named(home: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load(CLUSTER_YAML.read_text())
+    config["provider"]["head"] = "me@head"
+    del config["max_workers"]
+    path = tmp_path / "cluster.yaml"
+    path.write_text(yaml.safe_dump(config))
+    finding = next(iter(cluster.check_cluster(path)))
+    assert finding.ok is False
+    assert "max_workers: expected at the top level, found none; take the line from MIDAS's" in finding.found

@@ -173,6 +173,11 @@ def test_what_the_autoscaler_does_not_have_is_refused_after_a_while(played: Play
         "--gpus 4: expected GPUs that the cluster has or may get on one node, found no node type for so many (the "
         "largest node there is has 2 GPUs); lower it, or 0 for the CPU"
     )
+    played.provider = {"gpus_of_largest_type": 1}
+    with pytest.raises(
+        UsageError, match=r"no node type for so many \(the largest node type in cluster.yaml has 1 GPU\); "
+    ):
+        refusal.look()
 
 
 def news(without_workers_s: float | None, first_steps: int, no_room: bool = False) -> News:

@@ -80,7 +80,7 @@ def resumable(training: TrainingSet, save_to: Path | None, resume: Path | None) 
         options["callbacks"].append(Save())
     with quiet_lightning():
         trainer = pl.Trainer(accelerator="cpu", devices=1, **options)
-        trainer.fit(new_module(training), *loaders(training, sampler), ckpt_path=resume, weights_only=False)
+        trainer.fit(new_module(training), *loaders(training, sampler), ckpt_path=resume, weights_only=True)
     return [each for each in seen if each.validation_loss is not None]
 
 
