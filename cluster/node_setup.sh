@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# node_setup.sh head|worker: a Python environment with the pinned packages, made once. `ray up` and the autoscaler run it.
+# node_setup.sh head|worker|node: a Python environment with the pinned packages, made once. `ray up` and the autoscaler run it.
 #
 # What is there already is used: an environment of its own (~/midas-env), the image's Python with all pins, or the image's
 # torch, whose several GB are then not downloaded again. ~/midas-env/bin/python is what everything else uses.
 set -euo pipefail
 
-role=${1:?expected head or worker}
+role=${1:?expected head or worker, or node for a machine in a network that is open}
 repo=$(cd "$(dirname "$0")/.." && pwd)
 env=$HOME/midas-env
 say() { echo "node_setup ($role): $*" >&2; }
@@ -63,7 +63,7 @@ if ! grep -q 'midas-env/bin' ~/.bashrc 2>/dev/null; then
     # At the top: what follows in a .bashrc is often for terminals alone. The head's Ray is at 127.0.0.1, which Ray's own
     # commands take for this machine's address on the network unless told otherwise.
     line='export PATH=$HOME/midas-env/bin:$PATH RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0'
-    [ "$role" = worker ] || line="$line RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0"
+    [ "$role" != head ] || line="$line RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0"
     { echo "$line"; cat ~/.bashrc 2>/dev/null || true; } > ~/.bashrc.new
     mv ~/.bashrc.new ~/.bashrc
 fi
