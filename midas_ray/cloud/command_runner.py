@@ -14,6 +14,7 @@ from ray.autoscaler.command_runner import CommandRunnerInterface
 from midas_ray.cloud import ssh
 from midas_ray.cloud.cluster_config import HeadAddress
 from midas_ray.cloud.errors import VastError
+from midas_ray.cloud.left_running import BY_RAY_DOWN
 from midas_ray.cloud.links import alias
 from midas_ray.cloud.mesh import HEAD_ADDRESS, Ports
 from midas_ray.cloud.node_state import Node
@@ -219,4 +220,4 @@ def options_of(source: str, options: dict[str, Any] | None) -> dict[str, Any]:
 
 def midas_down(cmd: str | None, data_dir: str) -> str | None:
     """`ray stop` would end every Ray of the user on the head; `ray down` means ours."""
-    return f"midas down --data-dir {data_dir}" if cmd == RAY_STOP else cmd
+    return f"{BY_RAY_DOWN}=1 midas down --data-dir {data_dir}" if cmd == RAY_STOP else cmd

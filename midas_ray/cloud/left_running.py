@@ -1,5 +1,6 @@
 """What `midas down` says of rented nodes, which it does not end: how many there are, and what ends them."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,15 @@ from midas_ray.cloud.cluster_config import MODULE, parse_provider
 from midas_ray.cloud.node_state import ROOT, StateFile
 from midas_ray.errors import MidasError
 
+BY_RAY_DOWN = "MIDAS_BY_RAY_DOWN"
+"""In the environment where `ray down` runs `midas down` on the head: it destroys the nodes itself, right after."""
+
 
 def rented_nodes_line(config: str) -> str:
-    """config: the file that the head was started with. Empty where nothing is rented by it; asks no API, never raises
-    MidasError: what cannot be read is what the line says."""
+    """config: the file that the head was started with. Empty where nothing is rented by it, or where `ray down` is at
+    work; asks no API, never raises MidasError: what cannot be read is what the line says."""
+    if os.environ.get(BY_RAY_DOWN):
+        return ""
     path = Path(config)
     try:
         content: Any = yaml.safe_load(path.read_bytes())

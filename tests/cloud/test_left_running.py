@@ -8,7 +8,7 @@ import yaml
 
 from midas_ray.capture import service
 from midas_ray.capture.head import Autoscaling, Head
-from midas_ray.cloud.left_running import rented_nodes_line
+from midas_ray.cloud.left_running import BY_RAY_DOWN, rented_nodes_line
 from midas_ray.cloud.node_state import Ending, Node, StateFile
 from midas_ray.settings import Down, parse_settings
 
@@ -99,3 +99,9 @@ def test_midas_down_says_it_and_its_exit_code_stays(
     out = " ".join(capsys.readouterr().out.split())
     assert ended == [True]
     assert (TWO_RUN in out) is rents
+
+
+def test_within_ray_down_nothing_is_said(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_nodes()
+    monkeypatch.setenv(BY_RAY_DOWN, "1")
+    assert rented_nodes_line(str(config)) == ""
