@@ -6,6 +6,9 @@ MIDAS := $(BIN)/midas
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 ARGS ?=
+# Much of the tests' time is waiting. Files in their order, so that the long ones do not come last.
+TEST_WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test check bench soak demo doctor up down status logs logs-collector logs-processor logs-features \
@@ -31,11 +34,11 @@ setup: $(READY) ## create .venv and install the pinned packages
 build: setup ## same as setup
 
 test: setup ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 check: setup ## style, types and tests
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 $(BENCH_READY): $(READY)
 	@echo "installing the benchmarks' pinned packages into $(VENV)"
