@@ -93,6 +93,7 @@ def _sshd_config(port: int, env: dict[str, str]) -> str:
         "UsePAM": "no",
         "PrintMotd": "no",
         "PrintLastLog": "no",
+        "Subsystem": "sftp internal-sftp",
         "SetEnv": " ".join(_assignment(name, value) for name, value in sorted(env.items())),
     }
     return "".join(f"{name} {value}\n" for name, value in lines.items())
