@@ -6,9 +6,9 @@ MIDAS := $(BIN)/midas
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 ARGS ?=
-# Much of the tests' time is waiting. Files in their order, so that the long ones do not come last.
-TEST_WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+# TEST_WORKERS=2 runs two files at a time. Not by default: Ray gives its processes 30 s to start, which two Rays on two busy
+# cores may miss.
+PYTEST := $(BIN)/python -m pytest $(if $(TEST_WORKERS),-n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test check bench soak demo doctor up down status logs logs-collector logs-processor logs-features \
