@@ -5,10 +5,10 @@ export PATH=$HOME/midas-env/bin:$PATH RAY_AUTH_MODE=token
 config=$HOME/ray_bootstrap_config.yaml
 setting() { python -c 'import json, sys; print(json.load(open(sys.argv[1]))["provider"].get(sys.argv[2]) or sys.argv[3])' "$config" "$1" "${2:-}"; }
 chmod 700 ~/.midas 2>/dev/null || true
-# For midas vast cost on the head.
-sed -i '/^export VAST_URL=/d' ~/.bashrc
-sed -i "1i export VAST_URL=$(setting vast_url https://console.vast.ai)" ~/.bashrc
 data_dir=$(setting data_dir '~/midas-data')
+# For commands by ray exec: midas vast cost, midas stats.
+sed -i '/^export VAST_URL=/d' ~/.bashrc
+sed -i "1i export VAST_URL=$(setting vast_url https://console.vast.ai) DATA_DIR=${data_dir/#\~/$HOME}" ~/.bashrc
 cd
 if [ "$(setting head)" = rented ]; then # the whole cluster is this machine: nothing more is rented
     exec midas up --symbols "" --data-dir "${data_dir/#\~/$HOME}" --dashboard-port "$(setting dashboard_port 8265)"

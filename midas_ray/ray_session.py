@@ -127,13 +127,36 @@ def _start_private(settings: RaySettings) -> None:
     ray_token.use_token(None)
     for name in ("RAY_gcs_storage", "RAY_gcs_storage_path"):  # in a worker of `midas up`'s head
         os.environ.pop(name, None)
-    ray.init(
-        address="local",
-        num_cpus=settings.num_cpus or os.cpu_count(),
-        object_store_memory=512 * 2**20,
-        include_dashboard=False,
-        runtime_env=_RUNTIME_ENV,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        _node_ip_address="127.0.0.1",
-    )
+    with _loopback_alone():
+        ray.init(
+            address="local",
+            num_cpus=settings.num_cpus or os.cpu_count(),
+            object_store_memory=512 * 2**20,
+            include_dashboard=False,
+            runtime_env=_RUNTIME_ENV,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            _node_ip_address="127.0.0.1",
+        )
+
+
+@contextlib.contextmanager
+def _loopback_alone() -> Iterator[None]:
+    """A Ray that is started inside the block listens on loopback alone, its workers too.
+
+    Where the machine has a route to other networks Ray else takes 127.0.0.1 for its address there, and everything it
+    starts listens on every interface. What prevents that is the setting with which Ray keeps to itself on a Mac.
+    """
+    from ray._private import ray_constants
+
+    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    variable = os.environ.get(name)
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        if variable is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = variable

@@ -580,7 +580,9 @@ class Train(
         3, ge=0, description="deaths of workers or nodes after which training goes on from the last epoch"
     )
     resume: str | None = Field(
-        None, description="name of a training that was cut off: go on from its last epoch, with its settings"
+        None,
+        description="name of a training that was cut off: go on from its last epoch, with its settings, but for "
+        "--gpus, --workers and where it runs, which are this command's",
     )
 
 

@@ -26,13 +26,18 @@ def cost(values: Vast) -> int:
         listed, account = client.instances(), client.account()
     now = time.time()
     known = clusters(ROOT, listed, now)
-    costs = put_together(known, listed, account, now)
+    costs = put_together(known, listed, account, now, _launched())
     _ask_jobs(costs, known, values.ray_dashboard or _dashboard())
     if values.as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(costs), indent=1).decode() + "\n")
     else:
         print_costs(costs, values.rows)
     return 0
+
+
+def _launched() -> list[str]:
+    """Clusters that `ray up` was run for on this machine, and whose head is another one: a head says its status."""
+    return [path.parent.name for path in ROOT.expanduser().glob("*/nodes.json") if not (path.parent / STATUS).exists()]
 
 
 def _dashboard() -> str:

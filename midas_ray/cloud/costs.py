@@ -60,7 +60,7 @@ class Costs(msgspec.Struct, kw_only=True):
     ledgers: list[str]
     """Clusters whose ledger lies on this machine."""
     elsewhere: list[str]
-    """Clusters that have instances now, and their ledger somewhere else."""
+    """Clusters that have instances now, or were started from here, and their ledger somewhere else."""
     jobs: list[JobCost] | None = None
     """None where they are not known, for the reason in `jobs_unknown`."""
     idle: float | None = None
@@ -102,11 +102,18 @@ def clusters(root: Path, listed: Iterable[Instance], now: float) -> list[Cluster
     return found
 
 
-def put_together(known: Sequence[Cluster], listed: Iterable[Instance], account: Account, now: float) -> Costs:
-    """All but the jobs."""
+def put_together(
+    known: Sequence[Cluster],
+    listed: Iterable[Instance],
+    account: Account,
+    now: float,
+    launched: Iterable[str] = (),
+) -> Costs:
+    """All but the jobs. launched: ids of the clusters that were started from this machine."""
     listed = list(listed)
     here = {cluster.id for cluster in known}
-    elsewhere = sorted({cluster for one in listed if (cluster := cluster_of(one)) is not None and cluster not in here})
+    running_ids = {cluster for one in listed if (cluster := cluster_of(one)) is not None}
+    elsewhere = sorted((running_ids | set(launched)) - here)
     intervals = [interval for cluster in known for interval in cluster.intervals]
     theirs = [one for one in listed if cluster_of(one) in elsewhere]
     intervals += fold(differences([], theirs, now, now, 0.0))

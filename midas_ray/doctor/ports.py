@@ -15,6 +15,7 @@ MESH = range(HEAD.start, Ports(WORKER_SLOTS[-1]).workers.stop)
 """Of a cluster's head and all its nodes: each has them on loopback, others' through the head's SSH connections."""
 PRIVATE = frozenset([8265, RAY_CLIENT, *MESH])
 """Who reaches one of these may run code here."""
+RAY_PROCESSES = frozenset(["gcs_server", "raylet"])
 LISTEN = "0A"
 """State of a listening socket in /proc/net/tcp."""
 
@@ -26,7 +27,8 @@ def check_ports() -> Iterator[Finding]:
     yield check_head_ports(HEAD)
     tables = [path for name in ("tcp", "tcp6") if (path := Path(f"/proc/net/{name}")).exists()]
     if tables:
-        yield check_exposed([line for path in tables for line in path.read_text().splitlines()[1:]])
+        lines = [line for path in tables for line in path.read_text().splitlines()[1:]]
+        yield check_exposed(lines, ports_of_ray())
     limits = [Path(f"/proc/sys/net/ipv4/{name}") for name in ("ip_local_port_range", "ip_local_reserved_ports")]
     if all(path.exists() for path in limits):
         yield check_outgoing(*(path.read_text() for path in limits))
@@ -49,11 +51,29 @@ def check_head_ports(ports: range) -> Finding:
     return Finding(name, found, None, "fine where that head runs here; else end what holds them: ss -ltnp")
 
 
-def check_exposed(sockets: Iterable[str]) -> Finding:
-    """No private port listens on an address that others reach. sockets: lines of /proc/net/tcp and tcp6."""
+def ports_of_ray() -> frozenset[int]:
+    """Ports that any Ray of this user listens at, whatever started it; of all users for root."""
+    import ray  # noqa: F401  # brings psutil along
+    import psutil  # type: ignore[import-untyped]  # isort: skip
+
+    found: set[int] = set()
+    for process in psutil.process_iter():
+        try:
+            if process.name() in RAY_PROCESSES or process.name().startswith("ray::"):
+                connections = process.net_connections(kind="tcp")
+                found |= {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue  # it ended, or is another user's
+    return frozenset(found)
+
+
+def check_exposed(sockets: Iterable[str], of_ray: frozenset[int] = frozenset()) -> Finding:
+    """No private port listens on an address that others reach. sockets: lines of /proc/net/tcp and tcp6. of_ray: ports
+    that are private beside those of a cluster."""
     listening = (fields[1] for line in sockets if len(fields := line.split()) > 3 and fields[3] == LISTEN)
+    private = PRIVATE | of_ray
     open_to_others = sorted(
-        {(port, str(address)) for address, port in map(_endpoint, listening) if port in PRIVATE and not _own(address)}
+        {(port, str(address)) for address, port in map(_endpoint, listening) if port in private and not _own(address)}
     )
     if not open_to_others:
         return Finding("exposure", "no port of Ray listens beyond this machine", True)

@@ -12,6 +12,7 @@ from midas_ray.errors import NodeError, UsageError
 from midas_ray.forecast.room import autoscaler_state, room_now
 
 LOOK_S = 0.5
+HINDRANCE_S = 3.0
 REFUSED_AFTER_S = 30.0
 """How long the autoscaler has to say that it has no such node: while one is being given back, it says so too."""
 FLAG = "--wait-for-gpus"
@@ -93,6 +94,28 @@ class Refusal:
         )
 
 
+class Hindrance:
+    """Tells what keeps a node from coming while it is waited for, each thing once."""
+
+    def __init__(self) -> None:
+        self._looked_s = 0.0
+        self._before: str | None = None
+
+    def look(self) -> str | None:
+        """A line, where there is something new. Asks Ray every few seconds only."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s < HINDRANCE_S:
+            return None
+        first, self._looked_s = self._looked_s == 0.0, now_s
+        problem = said.last_problem()
+        # What befell an earlier node is no news; that none can be rented is, for as long as it is so.
+        if not problem or problem == self._before or (first and problem.startswith("node ")):
+            self._before = problem
+            return None
+        self._before = problem
+        return f"{time.strftime('%H:%M:%S')} still waiting: {problem}"
+
+
 def bring_gpus(
     flag: str, count: int, one_node: bool, patience_s: float, tell: Callable[[str], None] = console.err.print
 ) -> None:
@@ -102,11 +125,13 @@ def bring_gpus(
     came in time.
     """
     group, refusal = ask_for_gpus(count, one_node), Refusal(flag, count, one_node)
-    asked_s = time.monotonic()
+    asked_s, hindrance = time.monotonic(), Hindrance()
     tell(waiting_text(count, patience_s))
     try:
         while not group.wait(LOOK_S):
             refusal.look()
+            if line := hindrance.look():
+                tell(line)
             if time.monotonic() - asked_s > patience_s:
                 raise none_came(count, patience_s)
         tell(joined_text(time.monotonic() - asked_s))

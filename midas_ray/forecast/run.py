@@ -45,7 +45,7 @@ def train(values: settings.Train, run_id: str | None = None) -> int:
     for line in (*parts.sentences(), *_left_over(storage, run_id)):
         console.err.print(line)
     checkpoints = Checkpoints(storage, run_id)
-    with _kept_where_cut_off(checkpoints, resumed=record is not None):
+    with _kept_where_cut_off(checkpoints, _gpu_flags(values), resumed=record is not None):
         result = _fit(values, parts, checkpoints, record, int(panel.ts_us.max()), log_dir / run_id)
         with model_folder(model_dir, run_id) as folder:
             metrics = _write(folder, run_id, values, parts, *result)
@@ -60,6 +60,11 @@ WHERE_IT_RUNS = (
     "fake_gpus",
 )  # fmt: skip
 """Settings that a resumed training takes from its command; all others are its own."""
+
+
+def _gpu_flags(values: settings.Train) -> str:
+    """The flags of a training on GPUs, which one that is resumed does not take from it."""
+    return f" --gpus {values.gpus}{' --fake-gpus' if values.fake_gpus else ''}" if values.gpus else ""
 
 
 def _settings_of(record: TrainingRecord, values: settings.Train) -> settings.Train:
@@ -77,10 +82,10 @@ def _left_over(storage: Storage, run_id: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _kept_where_cut_off(checkpoints: Checkpoints, resumed: bool) -> Iterator[None]:
+def _kept_where_cut_off(checkpoints: Checkpoints, flags: str, resumed: bool) -> Iterator[None]:
     """After an interrupt or the death of workers the epochs so far are kept, where there are some; else nothing is.
 
-    What a resumed training began with is kept whatever happens.
+    flags: what to go on with. What a resumed training began with is kept whatever happens.
     """
     try:
         yield
@@ -88,7 +93,7 @@ def _kept_where_cut_off(checkpoints: Checkpoints, resumed: bool) -> Iterator[Non
         with held_back():
             if checkpoints.exist():
                 console.err.print(
-                    f"epochs so far are kept: midas train --resume {checkpoints.run_id} goes on with them"
+                    f"epochs so far are kept: midas train --resume {checkpoints.run_id}{flags} goes on with them"
                 )
             else:
                 checkpoints.delete()

@@ -20,7 +20,7 @@ from midas_ray import console
 from midas_ray.errors import WorkerError
 from midas_ray.forecast.board import News
 from midas_ray.forecast.device import problem, unusable
-from midas_ray.forecast.nodes import Refusal, joined_text, none_came, waiting_text
+from midas_ray.forecast.nodes import Hindrance, Refusal, joined_text, none_came, waiting_text
 from midas_ray.forecast.workers import Workers
 
 ATTEMPT_S = 10
@@ -121,11 +121,13 @@ class NodeNews:
         self._asked_s: float | None = None
         self._has_joined = False
         self._before: set[str] = set()
+        self._hindrance = Hindrance()
         self._first_steps = 0
 
     def asked(self, since_s: float, lost: bool = False) -> None:
         """A node is waited for since then (time.monotonic). lost: in the place of another."""
         self._asked_s, self._has_joined, self._before = since_s, False, self._gpu_nodes()
+        self._hindrance = Hindrance()
         console.err.print(self._waiting(lost))
 
     def look(self, news: News) -> None:
@@ -142,6 +144,8 @@ class NodeNews:
     def _look_further(self, news: News, seconds: float) -> None:
         """Once it is told that a node is waited for."""
         stepped = news.first_steps > self._first_steps
+        if not self._has_joined and self._workers.gpu and (line := self._hindrance.look()):
+            console.err.print(line)
         if not self._has_joined and (stepped or self._gpu_nodes() - self._before):
             self._has_joined = True
             if self._workers.gpu:

@@ -44,6 +44,7 @@ def test_what_listens_beyond_loopback_is_named() -> None:
     found = ports.check_exposed([*own, line("00000000", 8265), line("0" * 32, 20107), line("0A00A8C0", 10001)])
     assert found.ok is False
     assert found.found == "8265 on 0.0.0.0, 10001 on 192.168.0.10, 20107 on ::"
+    assert ports.check_exposed([line("00000000", 32933)], frozenset({32933})).found == "32933 on 0.0.0.0"
 
 
 @pytest.mark.skipif(not TABLE.exists(), reason="the kernel's table of sockets is Linux's")

@@ -21,7 +21,7 @@ from midas_ray.cloud import said
 from midas_ray.errors import NodeError, UsageError, WorkerError
 from midas_ray.forecast import nodes, scheduling
 from midas_ray.forecast.board import News
-from midas_ray.forecast.nodes import GpuWatch, Refusal, joined_text, patience_text
+from midas_ray.forecast.nodes import GpuWatch, Hindrance, Refusal, joined_text, patience_text
 from midas_ray.forecast.scheduling import MOST_FAILED_STARTS, NodeNews, WaitForRoom
 from midas_ray.forecast.workers import Workers
 
@@ -228,6 +228,32 @@ def test_nothing_is_told_where_nothing_is_waited_for(played: Played, capsys: pyt
             played.clock.now_s += 30
             told.look(each)
     assert capsys.readouterr().err == ""
+
+
+def test_what_keeps_a_node_from_coming_is_told_once_and_old_losses_are_not(
+    played: Played, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = NodeNews(ONE_GPU, 1800.0)
+    told.asked(1000.0)
+    capsys.readouterr()
+    for problems in (
+        ["node 7 is let go: idle"],
+        ["node 7 is let go: idle", "gpu: no offer fits"],
+        ["node 7 is let go: idle", "gpu: no offer fits"],
+        ["node 7 is let go: idle", "node 8 is let go: it did not start"],
+    ):
+        played.clock.now_s += 10
+        played.provider = {"problems": problems}
+        told.look(news(1000.0, 0))
+    assert capsys.readouterr().err.splitlines() == [
+        "12:00:00 still waiting: gpu: no offer fits",
+        "12:00:00 still waiting: node 8 is let go: it did not start",
+    ]
+
+
+def test_that_no_offer_fits_is_told_from_the_first_look_on(played: Played) -> None:
+    played.provider = {"problems": ["gpu: no offer fits"]}
+    assert Hindrance().look() == "12:00:00 still waiting: gpu: no offer fits"
 
 
 def test_cores_that_are_taken_are_told_too(played: Played, capsys: pytest.CaptureFixture[str]) -> None:

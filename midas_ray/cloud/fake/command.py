@@ -37,7 +37,8 @@ def _command(values: Vast) -> list[str]:
 
 def _say_how_to_enter(pid: int) -> None:
     enter = f'nsenter --target {pid} --all env -C "$PWD" bash'
-    out.print(f"machines, the API and their network are in namespaces; a shell in there: {enter}", soft_wrap=True)
+    out.print("machines, the API and their network are in namespaces: all that follows, and ray, in a shell in there:")
+    out.print(f"           {enter}", soft_wrap=True)
     out.file.flush()
 
 
