@@ -149,6 +149,9 @@ class NodeRunner(_PortRunner):
         return super().run(None if cmd is None else f"{exports}; {cmd}", *args, **kwargs)
 
     def run_rsync_up(self, source: str, target: str, options: dict[str, Any] | None = None) -> None:
+        """As SSHCommandRunner; but the private key, which Ray copies to every head, never goes to a rented machine."""
+        if Path(source).expanduser() == Path(self.ssh_private_key).expanduser():
+            return
         self._reached()
         super().run_rsync_up(source, target, options)
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from ray.autoscaler._private.command_runner import SSHCommandRunner
 
-from midas_ray.cloud.command_runner import LocalRunner, options_of
+from midas_ray.cloud.command_runner import LocalRunner, NodeRunner, options_of
 
 EXCLUDES = {
     "rsync_exclude": ["vast_api_key", "*.pem"],
@@ -33,3 +34,14 @@ def test_options_of_a_folder_stay_as_they_are(tmp_path: Path, given: dict[str, o
 def test_options_of_a_file_keep_what_is_not_rsyncs(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert options_of(str(tmp_path / "file"), EXCLUDES) == {"docker_mount_if_possible": True}
+
+
+def test_the_private_key_never_goes_to_a_rented_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[str] = []
+    monkeypatch.setattr(SSHCommandRunner, "run_rsync_up", lambda _self, source, *_: copied.append(source))
+    monkeypatch.setattr(NodeRunner, "_reached", lambda _self: None)
+    runner = NodeRunner.__new__(NodeRunner)
+    runner.ssh_private_key = str(tmp_path / "id_ed25519")
+    runner.run_rsync_up(str(tmp_path / "id_ed25519"), "~/ray_bootstrap_key.pem")
+    runner.run_rsync_up(str(tmp_path / "checkout"), "~/midas")
+    assert copied == [str(tmp_path / "checkout")]

@@ -6,6 +6,16 @@ from typing import Any
 from tests.cluster import variants
 
 
+def test_a_whole_cluster_on_one_rented_machine(outer: Callable[..., Any]) -> None:
+    result = outer(variants.one_instance, timeout_s=600)
+    assert (result["up"], result["rented"]) == (0, 1)
+    assert result["job"] == 0, result["said"]
+    assert {"best_model.pt", "metrics.json", "predictions.parquet"} <= set(result["models"])
+    assert result["keys"] == []
+    assert result["again"] == 0
+    assert (result["down"], result["live"], result["ever"]) == (0, 0, 1)
+
+
 def test_machines_of_ones_own(outer: Callable[..., Any]) -> None:
     result = outer(variants.on_premises, timeout_s=600)
     assert result["job"] == 0, result["said"]

@@ -40,6 +40,7 @@ def one_instance() -> dict[str, Any]:
             laptop.forward_dashboard()
             job = laptop.submit(*(word.format(data=data) for word in TRAIN))
             models = laptop.on_head(f"ls {data}/models/latest/").split()
+            keys = laptop.on_head("ls ~/*.pem ~/.ssh/id_* ~/.midas/vast_api_key 2>/dev/null || true").split()
             again = laptop.up().returncode
             down = laptop.down()
             return {
@@ -49,6 +50,7 @@ def one_instance() -> dict[str, Any]:
                 "job": job.returncode,
                 "said": job.stdout[-3000:],
                 "models": models,
+                "keys": keys,
                 "down": down.returncode,
                 "live": len(place.fake.live()),
                 "ever": len(place.fake.instances()),
