@@ -6,9 +6,6 @@ MIDAS := $(BIN)/midas
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 ARGS ?=
-# TEST_WORKERS=2 runs two files at a time. Not by default: Ray gives its processes 30 s to start, which two Rays on two busy
-# cores may miss.
-PYTEST := $(BIN)/python -m pytest $(if $(TEST_WORKERS),-n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test check bench soak demo doctor up down status logs logs-collector logs-processor logs-features \
@@ -34,11 +31,11 @@ setup: $(READY) ## create .venv and install the pinned packages
 build: setup ## same as setup
 
 test: setup ## run the tests
-	@$(PYTEST) $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 check: setup ## style, types and tests
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(PYTEST) $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 $(BENCH_READY): $(READY)
 	@echo "installing the benchmarks' pinned packages into $(VENV)"

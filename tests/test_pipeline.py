@@ -57,6 +57,8 @@ def test_stages_where_their_inputs_changed(nexo_data: Path, tmp_path: Path, caps
     (data / "reports" / "data_quality.html").unlink()
     assert main([*run, "--from", "validate", "--stages", "reconstruct,validate"]) == 0
     assert _states(capsys.readouterr().out) == {"validate": "done"}
+    assert main([*run, "--stages", "train", "--seed", "5"]) == 0
+    assert _states(capsys.readouterr().out) == {"train": "done"}
 
 
 def test_a_stage_depends_on_its_inputs_code_and_settings_but_not_on_where_it_runs() -> None:

@@ -3,16 +3,14 @@
 Ray's autoscaler reads node types and max_workers from it at each turn; what is ours is read anew here.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from midas_ray.cloud.autoscaler_process import told
 from midas_ray.cloud.cluster_config import Caps, parse_provider
 from midas_ray.errors import UsageError
-
-_FLAG = "--autoscaling-config="
 
 
 class HeadConfig:
@@ -20,7 +18,8 @@ class HeadConfig:
 
     def __init__(self, cluster_id: str, path: Path | None = None) -> None:
         """path: what this process was started with where it is left out; the autoscaler's alone is told one."""
-        self._cluster_id, self._path = cluster_id, path or _told()
+        given = path or told("autoscaling-config")
+        self._cluster_id, self._path = cluster_id, None if given is None else Path(given).expanduser()
         self._version: tuple[int, int] | None = None
         self.caps: Caps | None = None
         self.gpus_of_largest: int | None = None
@@ -49,8 +48,3 @@ class HeadConfig:
             f"{self._path}: expected the configuration of {self._cluster_id}, found {found}; the caps before it stand: "
             "ray up --no-restart cluster.yaml brings it again"
         )
-
-
-def _told() -> Path | None:
-    given = next((word.removeprefix(_FLAG) for word in sys.argv if word.startswith(_FLAG)), None)
-    return None if given is None else Path(given).expanduser()

@@ -6,11 +6,13 @@ Until then it would put what ran on the old node on it again, instead of on the 
 
 import functools
 import logging
-import sys
 from typing import Any
 
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
+from midas_ray.cloud.autoscaler_process import told
+
+GCS_ADDRESS = "gcs-address"
 ANSWER_S = 5.0
 WHY = "its instance was let go"
 
@@ -20,7 +22,7 @@ log = logging.getLogger(__name__)
 @functools.cache
 def control_store() -> Any | None:
     """Ray's client for it; None in a process that is not told where it is, as only the autoscaler's is."""
-    address = _address()
+    address = told(GCS_ADDRESS)
     if address is None:
         return None
     from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
@@ -28,17 +30,12 @@ def control_store() -> Any | None:
     return GcsClient(address=address)
 
 
-def _address() -> str | None:
-    flag = "--gcs-address="
-    return next((word.removeprefix(flag) for word in sys.argv if word.startswith(flag)), None)
-
-
 class Obituaries:
     """Tells Ray which rented nodes are no more. To be called at every turn; asks Ray only after a change."""
 
     def __init__(self, address: str | None = None) -> None:
         """address: the control store's; this process's own where it is left out."""
-        self._address = address or _address()
+        self._address = address or told(GCS_ADDRESS)
         self._told: frozenset[str] | None = None
 
     def tell(self, nodes: frozenset[str]) -> list[str]:

@@ -98,21 +98,20 @@ class Hindrance:
     """Tells what keeps a node from coming while it is waited for, each thing once."""
 
     def __init__(self) -> None:
-        self._looked_s = 0.0
-        self._before: str | None = None
+        self._looked_s: float | None = None
+        self._before = ""
 
     def look(self) -> str | None:
         """A line, where there is something new. Asks Ray every few seconds only."""
         now_s = time.monotonic()
-        if now_s - self._looked_s < HINDRANCE_S:
+        if self._looked_s is not None and now_s - self._looked_s < HINDRANCE_S:
             return None
-        first, self._looked_s = self._looked_s == 0.0, now_s
-        problem = said.last_problem()
-        # What befell an earlier node is no news; that none can be rented is, for as long as it is so.
-        if not problem or problem == self._before or (first and problem.startswith("node ")):
-            self._before = problem
-            return None
+        first, self._looked_s = self._looked_s is None, now_s
+        problem, before = said.last_problem(), self._before
         self._before = problem
+        # What befell an earlier node is no news; that none can be rented is, for as long as it is so.
+        if problem in ("", before) or (first and problem.startswith("node ")):
+            return None
         return f"{time.strftime('%H:%M:%S')} still waiting: {problem}"
 
 

@@ -15,6 +15,7 @@ from midas_ray.cloud.client import VastClient
 from midas_ray.cloud.fake import FakeHandle
 from midas_ray.cloud.ledger import Ledger
 from midas_ray.cloud.messages import Offer
+from midas_ray.cloud.node_state import StateFile
 from midas_ray.cloud.offers import OfferQuery
 
 TOKEN = "t0ken-of-the-cluster"
@@ -138,6 +139,16 @@ def test_what_runs_with_others_apart_and_what_was_spent(
     assert "others' (never touched)" in out
     assert "$2.30 in all" in out
     assert {one["id"] for one in fake.live()} == {ours, others}
+
+
+def test_a_cluster_of_this_laptop_is_named_also_when_nothing_of_it_runs(
+    home: Path, vast: VastClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StateFile("far-3").change() as state:  # as `ray up` leaves it
+        state.head_tags = {}
+    assert told(capsys)["elsewhere"] == ["far-3"]
+    assert main(["vast", "cost"]) == 0
+    assert "far-3: only what runs now is counted: its ledger lies on its head" in capsys.readouterr().out
 
 
 def test_a_cluster_whose_ledger_is_on_its_head_is_counted_from_what_runs(

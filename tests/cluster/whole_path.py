@@ -46,7 +46,9 @@ def train_on_a_rented_node() -> dict[str, Any]:
                 "down": down.returncode,
                 "live": len(place.fake.live()),
                 "ever": len(place.fake.instances()),
-                "listings": [call["at"] for call in place.fake.calls("instances")],
+                "listings": [
+                    call["at"] for call in place.fake.calls("instances") if call["remote"] == laptop.head.host
+                ],
                 "key_said": place.fake.api_key in up.stdout + job.stdout + down.stdout,
                 "raylets": laptop.on_head("pgrep -c raylet || true").strip(),
             }

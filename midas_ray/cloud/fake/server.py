@@ -87,7 +87,9 @@ class FakeVast:
 
     def _guarded(self, kind: str, handler: Handler) -> Handler:
         async def guarded(request: web.Request) -> web.StreamResponse:
-            call = Call(kind=kind, method=request.method, path=request.path, at=time.time())
+            call = Call(
+                kind=kind, method=request.method, path=request.path, at=time.time(), remote=request.remote or ""
+            )
             self.world.calls.append(call)
             if self.world.down_until > time.time():
                 return _cut(request)

@@ -29,6 +29,8 @@ class Call:
     """s since the epoch."""
     by: str = ""
     """Whose key: `account`, `instance` or nobody's."""
+    remote: str = ""
+    """The caller's address."""
     status: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -39,6 +41,7 @@ class Call:
             "path": self.path,
             "at": self.at,
             "by": self.by,
+            "remote": self.remote,
             "status": self.status,
         }
 
