@@ -23,7 +23,7 @@ from midas_ray.code_version import code_version
 
 BENCHMARKS = (
     *("simulate", "market", "reconstruct", "peer", "scale", "features", "live", "paper", "training", "capture"),
-    *("submit", "cluster", "renting"),
+    *("submit", "cluster", "renting", "footprint"),
 )
 TAKE_FULL = ("scale",)
 PACKAGES = (

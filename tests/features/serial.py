@@ -28,7 +28,7 @@ class SerialSpread:
 
 
 def plan_of(storage: Storage, symbol: str = "testusdt", **settings: Any) -> SymbolPlan:
-    files = symbol_files(storage, VENUE, symbol)
+    files = symbol_files(storage, settings.get("venue", VENUE), symbol)
     chosen = Features(data_dir=storage.data_dir, **settings)
     return plan_symbol(storage, files, settings_of(chosen, "midprice" if files.has_book else "close"))
 
