@@ -56,10 +56,8 @@ def measure(capture: Capture, paths: list[str], what: str) -> list[Row]:
         run_features(Storage(folder), capture.symbol, venue=capture.venue)
         sizes = {table: size(Path(folder, table)) * DAY_S / seconds / 1e9 for table in TABLES}
     note = f"{capture.venue}, {seconds / 3600:.2f} h"
-    return [
-        Row(benchmark=NAME, what=f"{what}: {table}", value=value, unit="GB", note=note)
-        for table, value in sizes.items()
-    ]
+    told = {"benchmark": NAME, "unit": "GB", "note": note}
+    return [Row(what=f"{what}: {table}", value=value, **told) for table, value in sizes.items()]
 
 
 def main() -> None:
