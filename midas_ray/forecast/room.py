@@ -5,7 +5,7 @@ from typing import Any
 
 import ray
 
-from midas_ray.cloud import mesh
+from midas_ray.cloud import mesh, said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,8 @@ class Room:
     no way for what they tell each other."""
     grows: bool
     """Whether an autoscaler may bring nodes."""
+    gpus_of_largest_type: int | None = None
+    """Of the node type of cluster.yaml that has most; None where this cluster rents nothing."""
 
     @property
     def gpus_for_one(self) -> int:
@@ -47,6 +49,7 @@ def room_now() -> Room:
         free_cpus=float(ray.available_resources().get("CPU", 0)),
         one_node=any(mesh.is_node(node["NodeManagerAddress"], node["NodeManagerPort"]) for node in nodes),
         grows=autoscaler_state() is not None,
+        gpus_of_largest_type=said.gpus_of_largest_type(),
     )
 
 

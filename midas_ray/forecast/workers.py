@@ -76,6 +76,12 @@ def plan_workers(gpus: int | None, workers: tuple[int, int] | None, hidden_dim: 
             )
         if room.one_node or wanted > found:  # how many fit on one node does not change
             least = most = min(most, wanted)
+        largest = room.gpus_of_largest_type
+        if room.one_node and largest is not None and most > max(found, largest):
+            raise UsageError(
+                f"--gpus {gpus}: expected at most the {largest} of the largest node type in cluster.yaml, as the "
+                "workers of one training are on one node; lower it, add a type with more GPUs, or 0 for the CPU"
+            )
         return Workers(least, most, True, 1, room.one_node, to_come=wanted > found)
     return _on_cpus(workers or (1, 1), hidden_dim, room)
 

@@ -31,6 +31,8 @@ ONE_CPU = Workers(1, 1, False, 1)
         (0, (1, 4), RENTING, Workers(2, 2, False, 1, one_node=True)),
         (1, None, RENTING, Workers(1, 1, True, 1, one_node=True, to_come=True)),
         (4, (1, 3), RENTING, Workers(3, 3, True, 1, one_node=True, to_come=True)),
+        (4, (1, 3), replace(RENTING, gpus_of_largest_type=3), Workers(3, 3, True, 1, one_node=True, to_come=True)),
+        (2, None, replace(RENTED, gpus_of_largest_type=1), Workers(2, 2, True, 1, one_node=True)),
         # What is rented is used, on one node.
         (None, None, RENTED, Workers(2, 2, True, 1, one_node=True)),
         (2, (1, 2), RENTED, Workers(2, 2, True, 1, one_node=True)),
@@ -49,6 +51,11 @@ def test_workers(gpus: int | None, workers: tuple[int, int] | None, room: Room, 
         (
             3, None, replace(RENTED, grows=False),
             "--gpus 3: expected at most the 2 that Ray finds on one node; lower it, or 0 for the CPU",
+        ),
+        (
+            9, None, replace(RENTED, gpus_of_largest_type=8),
+            "--gpus 9: expected at most the 8 of the largest node type in cluster.yaml, as the workers of one training "
+            "are on one node; lower it, add a type with more GPUs, or 0 for the CPU",
         ),
         (2, (3, 3), RENTING, "--workers 3: expected at most one a GPU, found 2 GPUs; lower it, or add --gpus 0"),
         (0, (5, 5), LAPTOP, "--workers 5: expected at most the 4 CPU cores that Ray finds; lower it"),
