@@ -13,19 +13,29 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM arrived: unwind as for Ctrl-C, so that everything that was started is ended."""
 
 
-def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
-
-
 @contextlib.contextmanager
 def termination_unwinds() -> Iterator[None]:
-    """Inside the block SIGTERM raises Terminated. Does nothing outside the main thread."""
+    """Inside the block SIGTERM raises Terminated. Does nothing outside the main thread.
+
+    Ray makes a plain KeyboardInterrupt of what a handler raises while Ray waits: outside the block it is Terminated.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _raise_terminated)
+    came = False
+
+    def raise_terminated(_number: int, _frame: FrameType | None) -> None:
+        nonlocal came
+        came = True
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, raise_terminated)
     try:
         yield
+    except KeyboardInterrupt as interrupted:
+        if came and not isinstance(interrupted, Terminated):
+            raise Terminated from interrupted
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -16,6 +16,22 @@ def test_termination_unwinds_and_the_handler_is_given_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def a_wait_of_ray_that_a_signal_meets(number: signal.Signals) -> None:
+    with termination_unwinds():
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # as Ray's compiled waits do
+
+
+def test_what_ray_makes_of_it_is_still_a_termination() -> None:
+    with pytest.raises(Terminated):
+        a_wait_of_ray_that_a_signal_meets(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        a_wait_of_ray_that_a_signal_meets(signal.SIGINT)
+    assert caught.type is KeyboardInterrupt
+
+
 def a_block_that_a_signal_meets(number: signal.Signals, done: list[bool]) -> None:
     with termination_unwinds(), held_back():
         os.kill(os.getpid(), number)

@@ -102,7 +102,7 @@ def head_of(folder: Path) -> Iterator[Cluster]:
         subprocess.run([MIDAS, "down", "--data-dir", str(data_dir)], env=environment, check=True, timeout=LIMIT_S)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if not Path("/proc/self").exists():
         pytest.skip("a head node's processes are found in /proc")
