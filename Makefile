@@ -8,7 +8,7 @@ BENCH_READY := $(VENV)/.ready-bench
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test check bench soak demo doctor up down status logs logs-collector logs-processor logs-features \
+.PHONY: help setup build test test-all check bench soak demo doctor up down status logs logs-collector logs-processor logs-features \
 	dashboards stats process validate-features train tune tensorboard audit backtest forecast models clean-data
 
 help: ## list the targets
@@ -30,12 +30,15 @@ setup: $(READY) ## create .venv and install the pinned packages
 
 build: setup ## same as setup
 
-test: setup ## run the tests
+test: setup ## run the tests but for the long ones
+	@$(BIN)/python -m pytest -m "not long" $(ARGS)
+
+test-all: setup ## all tests: an hour and more
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: setup ## style, types and tests
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -m "not long" $(ARGS)
 
 $(BENCH_READY): $(READY)
 	@echo "installing the benchmarks' pinned packages into $(VENV)"

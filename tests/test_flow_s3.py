@@ -220,6 +220,7 @@ def test_a_store_that_fails_for_good_is_one_line_and_writes_no_row(
     assert not list(state.glob(".tmp-*"))
 
 
+@pytest.mark.long
 def test_a_backtest_reads_features_from_the_store_and_writes_its_reports_there(
     bucket: Bucket, ray_local: None, tmp_path: Path
 ) -> None:

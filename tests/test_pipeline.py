@@ -92,6 +92,7 @@ def test_a_damaged_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "expected the record of a pipeline, found" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_training_goes_on_where_a_kill_cut_it_off(tmp_path: Path) -> None:
     write_features(Storage(str(tmp_path / "data")), synthetic_panel(600))
     run = [MIDAS, "pipeline", "--data-dir", "data", "--stages", "train", *SMALL, "--num-cpus", "1", "--epochs", "12"]

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.cluster_collectors import load_server, midas, symbols_of
 from benchmarks.cluster_tasks import list_scheduled_s, naps
 
@@ -37,6 +39,7 @@ def test_tasks_on_two_nodes(tmp_path: Path) -> None:
     assert rows["24 tasks that sleep 0.5 to 1.5 s"]["value"] >= sum(task.seconds for task in naps(24, seed=7)) / 4
 
 
+@pytest.mark.long
 def test_forty_quiet_symbols_in_two_collectors(tmp_path: Path) -> None:
     symbols, data = symbols_of(40), ("--data-dir", str(tmp_path / "data"))
     quiet = ("--no-enable-klines", "--no-enable-mark-price", "--no-enable-liquidations", "--snapshot-limit", "50")

@@ -141,6 +141,7 @@ def _sid(entry: Path) -> int | None:
         return None
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="finds a head's processes in /proc")
 def test_a_cluster_survives_its_head(head: Head) -> None:
     asked = ["--symbols", "btcusdt", "--autoscaling-config", str(head.config)]

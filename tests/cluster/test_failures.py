@@ -8,6 +8,7 @@ import pytest
 from tests.cluster import failures
 
 
+@pytest.mark.long
 def test_what_never_starts_and_what_takes_no_ssh_is_replaced_elsewhere(outer: Callable[..., Any]) -> None:
     result = outer(failures.what_does_not_come_up_is_replaced, timeout_s=900)
     assert result["job"] == 0, result["said"]
@@ -32,17 +33,20 @@ def row(outer: Callable[..., Any]) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.long
 def test_a_node_with_another_host_key_is_replaced(row: dict[str, Any]) -> None:
     assert "shows another host key" in row["host key"]["problems"][-1]
     assert row["host key"]["counted"] == 1  # the actor was started anew
 
 
+@pytest.mark.long
 def test_a_head_that_restarts_adopts_its_node_with_what_runs_on_it(row: dict[str, Any]) -> None:
     (nodes, counted), after = row["restart"]["before"], row["restart"]["after"]
     assert len(nodes) == 1
     assert after == [nodes, counted + 1]
 
 
+@pytest.mark.long
 def test_while_the_api_is_down_work_goes_on_and_what_is_owed_is_done_later(row: dict[str, Any]) -> None:
     found = row["api"]
     assert found["alive"] == found["until_the_end"] == [found["node"]]
@@ -50,6 +54,7 @@ def test_while_the_api_is_down_work_goes_on_and_what_is_owed_is_done_later(row: 
     assert found["status"]["at"] - found["status"]["answered_at"] > 10
 
 
+@pytest.mark.long
 def test_a_full_disk_of_a_node_ends_its_job_with_the_nodes_name(row: dict[str, Any]) -> None:
     found = row["disk"]
     assert f"of node vast-{found['node']}: No space left on device" in found["log"]
@@ -57,6 +62,7 @@ def test_a_full_disk_of_a_node_ends_its_job_with_the_nodes_name(row: dict[str, A
     assert found["model"] == ""
 
 
+@pytest.mark.long
 def test_two_clusters_of_an_account_leave_each_other_alone(row: dict[str, Any]) -> None:
     found = row["two"]
     first, second = found["nodes"]

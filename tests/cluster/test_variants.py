@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.cluster import variants
 
 
+@pytest.mark.long
 def test_a_whole_cluster_on_one_rented_machine(outer: Callable[..., Any]) -> None:
     result = outer(variants.one_instance, timeout_s=600)
     assert (result["up"], result["rented"]) == (0, 1)
@@ -16,6 +19,7 @@ def test_a_whole_cluster_on_one_rented_machine(outer: Callable[..., Any]) -> Non
     assert (result["down"], result["live"], result["ever"]) == (0, 0, 1)
 
 
+@pytest.mark.long
 def test_machines_of_ones_own(outer: Callable[..., Any]) -> None:
     result = outer(variants.on_premises, timeout_s=600)
     assert result["job"] == 0, result["said"]

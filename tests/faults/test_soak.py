@@ -24,6 +24,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Repo
         yield dict(zip(PLANS, pool.map(soak, plans), strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", PLANS)
 def test_short(mode: str, reports: dict[str, Report]) -> None:
     """Rows and prints are right or in gaps; with one connection always up no gap but where the process was down."""

@@ -129,6 +129,7 @@ def test_a_killed_worker_of_two_is_made_up_for(root: Path, capsys: pytest.Captur
     assert not list((root / "data" / "checkpoints").rglob("*"))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_local")
 def test_a_killed_command_is_gone_on_with(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The features have grown meanwhile; the resumed training sees those that it began with."""
@@ -158,6 +159,7 @@ def test_a_killed_command_is_gone_on_with(root: Path, capsys: pytest.CaptureFixt
     assert_close(losses_of_model(root), expected, 1e-6)
 
 
+@pytest.mark.long
 def test_a_killed_node_is_made_up_for_with_what_is_left(root: Path) -> None:
     """Of two nodes with a worker each one dies with all its processes: the training goes on with one worker."""
     nodes_command = [sys.executable, "-m", "tests.faults.ray_nodes", str(root)]

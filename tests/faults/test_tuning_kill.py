@@ -33,6 +33,7 @@ def results(root: Path) -> dict[str, int]:
     return {path.stem: path.stat().st_mtime_ns for path in (root / "data/tuning/first/results").glob("*.json")}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_local")
 def test_a_killed_study_is_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_features(Storage(str(tmp_path / "data")), planted_panel(500))

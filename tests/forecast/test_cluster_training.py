@@ -28,6 +28,7 @@ from tests.forecast.planted import planted_panel
 ENOUGH_S = 420.0
 ON_GPU = {"ray_address": ADDRESS, "gpus": 1, "wait_for_gpus": f"{ENOUGH_S:g}s"}
 FAKE = "--fake-gpus"
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

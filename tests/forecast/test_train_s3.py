@@ -12,6 +12,7 @@ from tests.fault_proxy import Faults, fault_proxy
 from tests.s3_server import SECRET, Bucket
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_local")
 def test_checkpoints_lie_in_the_store_while_training(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     object_store.open_s3.cache_clear()

@@ -140,6 +140,7 @@ def limited(batch_size: int) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False).stderr
 
 
+@pytest.mark.long
 def test_too_little_memory_says_which_batch_size_fits_and_that_one_does() -> None:
     (line,) = [line for line in limited(4096).splitlines() if line.startswith("MemoryLimitError")]
     asked = (

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 import midas_ray
 from midas_ray.simulate.exchange import SimulatedExchange
@@ -31,6 +32,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
         raise AssertionError(f"not within 90 s: {what}") from None
 
 
+@pytest.mark.long
 async def test_kills_of_either_side_lose_no_bucket_and_no_bit(tmp_path: Path) -> None:
     log = tmp_path / "live.log"
     live_flags = ("features", "--live", "--symbols", SYMBOL, "--time-bucket-ms", "1000", "--data-dir", "data")
