@@ -89,9 +89,12 @@ def faults_in_a_row(api_down_s: float) -> dict[str, Any]:
     """One cluster and one thing after the other, as each costs a minute; what each gave, by its name."""
     one_node = {"max_workers": 1, "available_node_types.gpu.max_workers": 1}  # or a training may move to another
     with cluster(DELAYS, {"idle_timeout_minutes": 0.2} | one_node) as (place, laptop, data):
+        too_many = laptop.submit(*(word.format(data=data) for word in (*TRAIN, "--gpus", "9")))
+        refused = {"code": too_many.returncode, "said": too_many.stdout, "ever": len(place.fake.instances())}
         put(place, laptop, "hold.py", HOLD)
         laptop.on_head("python ~/hold.py begin", timeout_s=240)
         return {
+            "too many": refused,
             "host key": another_host_key(place, laptop),
             "restart": the_head_restarts(place, laptop),
             "api": the_api_is_down(place, laptop, api_down_s),

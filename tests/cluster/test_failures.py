@@ -34,6 +34,14 @@ def row(outer: Callable[..., Any]) -> dict[str, Any]:
 
 
 @pytest.mark.long
+def test_more_gpus_than_a_node_type_has_are_refused_and_nothing_is_rented(row: dict[str, Any]) -> None:
+    found = row["too many"]
+    assert (found["code"], found["ever"]) == (1, 0)
+    assert "--gpus 9: expected at most the 1 of the largest node type in cluster.yaml" in found["said"]
+    assert "waiting for a GPU node" not in found["said"]
+
+
+@pytest.mark.long
 def test_a_node_with_another_host_key_is_replaced(row: dict[str, Any]) -> None:
     assert "shows another host key" in row["host key"]["problems"][-1]
     assert row["host key"]["counted"] == 1  # the actor was started anew
