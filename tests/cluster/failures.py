@@ -144,7 +144,7 @@ def the_disk_of_a_node_is_full(place: Rig, laptop: Launched, data: str) -> dict[
     for folder in (None, Path("/tmp")):
         faults.fill_disk(machine, folder)
     wait_for("the job's end", lambda: "JobStatus.RUNNING" not in laptop.on_head(JOBS), 240)
-    log = laptop.on_head(f"cat {JOB_LOG}")
+    log = laptop.on_head(f"cat $(ls -tr {JOB_LOG})")
     kept = laptop.on_head(f"ls {data}/models/latest 2>/dev/null || true")
     laptop.wait_live(0, 240)
     return {"node": node, "log": log[-3000:], "model": kept}
