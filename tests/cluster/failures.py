@@ -137,7 +137,8 @@ def the_api_is_down(place: Rig, laptop: Launched, seconds: float) -> dict[str, A
 def the_disk_of_a_node_is_full(place: Rig, laptop: Launched, data: str) -> dict[str, Any]:
     """In the middle of a training: the job ends with the node's name and what is kept; the node goes."""
     known = {one["id"] for one in place.fake.instances()}
-    laptop.begin(*(word.format(data=data) for word in (*TRAIN, *LONG)))
+    longer = ("--epochs", "400", "--patience", "400")  # it must not end before the disk is full
+    laptop.begin(*(word.format(data=data) for word in (*TRAIN, *LONG, *longer)))
     _wait_epochs(laptop, 2)
     node = min({one["id"] for one in place.fake.live()} - known)
     machine = place.machines.of_instance(node)
