@@ -25,7 +25,7 @@ class Room:
     no way for what they tell each other."""
     grows: bool
     """Whether an autoscaler may bring nodes."""
-    gpus_of_largest_type: int | None = None
+    gpus_of_largest_type: int | None
     """Of the node type of cluster.yaml that has most; None where this cluster rents nothing."""
 
     @property

@@ -10,8 +10,9 @@ from midas_ray.forecast.room import Room
 from midas_ray.forecast.workers import Workers, plan_workers
 
 LAPTOP = Room(
-    gpus=0, gpus_of_largest=0, cpus_beside_gpu=0.0, cpus=4, cpus_of_largest=4, free_cpus=4, one_node=False, grows=False
-)
+    gpus=0, gpus_of_largest=0, cpus_beside_gpu=0.0, cpus=4, cpus_of_largest=4, free_cpus=4, one_node=False, grows=False,
+    gpus_of_largest_type=None,
+)  # fmt: skip
 OFFICE = replace(LAPTOP, gpus=4, gpus_of_largest=2, cpus_beside_gpu=8.0, cpus=32, cpus_of_largest=16, free_cpus=32)
 RENTING = replace(LAPTOP, cpus=2, cpus_of_largest=2, free_cpus=2, one_node=True, grows=True)
 RENTED = replace(RENTING, gpus=3, gpus_of_largest=2, cpus=2)
@@ -32,10 +33,10 @@ ONE_CPU = Workers(1, 1, False, 1)
         (1, None, RENTING, Workers(1, 1, True, 1, one_node=True, to_come=True)),
         (4, (1, 3), RENTING, Workers(3, 3, True, 1, one_node=True, to_come=True)),
         (4, (1, 3), replace(RENTING, gpus_of_largest_type=3), Workers(3, 3, True, 1, one_node=True, to_come=True)),
-        (2, None, replace(RENTED, gpus_of_largest_type=1), Workers(2, 2, True, 1, one_node=True)),
         # What is rented is used, on one node.
         (None, None, RENTED, Workers(2, 2, True, 1, one_node=True)),
         (2, (1, 2), RENTED, Workers(2, 2, True, 1, one_node=True)),
+        (2, None, replace(RENTED, gpus_of_largest_type=1), Workers(2, 2, True, 1, one_node=True)),
         (3, None, RENTED, Workers(3, 3, True, 1, one_node=True, to_come=True)),
     ],
 )
